@@ -1,0 +1,82 @@
+"""Every exception of the package.
+
+ZeroTierError
+├── NodeNotRunning            a call on a node that is not started, or was stopped
+├── NodeFailed                the node cannot run on: what happened is its ``__cause__`` or text
+│   ├── IdentityCollision     a root knows another node under this node's address
+│   └── PortUnavailable       (also OSError) no UDP socket could be bound
+├── NotOnline                 no root answered (only where a caller asked to be told)
+├── NetworkError              about one network, in ``.network_id``
+│   ├── NetworkNotJoined
+│   ├── NetworkNotFound       its controller does not know it, or cannot configure it
+│   └── AccessDenied          its controller refuses this node
+├── StorageError              a file of the node's folder cannot be read, written or understood
+│   └── IdentityError         (also ValueError) not a valid identity
+├── WorldError                (also ValueError) not a valid planet or moon
+└── DecodeError               (also ValueError) bytes from the wire that are not what they should be
+
+Sockets on networks fail as sockets do everywhere: ConnectionRefusedError, ConnectionResetError, TimeoutError
+and the other kinds of OSError.
+"""
+
+from __future__ import annotations
+
+
+class ZeroTierError(Exception):
+    """Base of all that is ZeroTier's own."""
+
+
+class NodeNotRunning(ZeroTierError):
+    """The node is not started yet, or is stopped; or no node runs on this event loop."""
+
+
+class NodeFailed(ZeroTierError):
+    """The node came to an end that nobody asked for."""
+
+
+class IdentityCollision(NodeFailed):
+    """A root holds another identity under this node's address: this identity must not be used any more."""
+
+
+class PortUnavailable(NodeFailed, OSError):
+    """A UDP port could not be bound."""
+
+
+class NotOnline(ZeroTierError):
+    """No root can be reached."""
+
+
+class NetworkError(ZeroTierError):
+    """Something about one network."""
+
+    def __init__(self, network_id: int, message: str) -> None:
+        super().__init__(f"network {network_id:016x}: {message}")
+        self.network_id = network_id
+
+
+class NetworkNotJoined(NetworkError):
+    """The node is not on that network."""
+
+
+class NetworkNotFound(NetworkError):
+    """There is no such network."""
+
+
+class AccessDenied(NetworkError):
+    """The network's controller refuses this node."""
+
+
+class StorageError(ZeroTierError):
+    """The node's folder, or a file in it, is not usable."""
+
+
+class IdentityError(StorageError, ValueError):
+    """Not a valid identity. Never carries any part of the text that was read."""
+
+
+class WorldError(ZeroTierError, ValueError):
+    """Not a valid planet or moon."""
+
+
+class DecodeError(ZeroTierError, ValueError):
+    """Bytes that do not decode; the text is a short constant reason, used as a counter's name."""
