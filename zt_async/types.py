@@ -167,3 +167,15 @@ class Endpoint(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.host}/{self.port}"
+
+
+class Flight(NamedTuple):
+    """Datagrams that leave together: from one local socket to one remote endpoint, in this order."""
+
+    socket: int
+    """Number of the local UDP socket; -1 sends out of every socket of the remote's family."""
+
+    remote: Endpoint
+    datagrams: list[bytes]
+    ttl: int | None = None
+    """IP time to live, where it is to die on the way (vl1.md 3.7); None is the host's ordinary one."""
