@@ -3,18 +3,22 @@
 from zt_async.testing.clock import SimClock, seeded_context
 from zt_async.testing.host import Datagram, Host, Middlebox
 from zt_async.testing.link import Link
+from zt_async.testing.pcap import Capture, PcapWriter, datagram_frame
 from zt_async.testing.simnet import Core, SimNet
 from zt_async.testing.trace import Trace, TraceEntry
 
 __all__ = [
+    "Capture",
     "Core",
     "Datagram",
     "Host",
     "Link",
     "Middlebox",
+    "PcapWriter",
     "SimClock",
     "SimNet",
     "Trace",
     "TraceEntry",
+    "datagram_frame",
     "seeded_context",
 ]
