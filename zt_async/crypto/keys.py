@@ -11,7 +11,7 @@ from zt_async.crypto.curve25519 import AGREED_KEY_SIZE
 from zt_async.crypto.siv import AesGmacSiv
 
 poly1305 = Poly1305.generate_tag
-"""``poly1305(key, message)``: the 16-byte tag under a 32-byte one-time key; packets carry its first 8 bytes."""
+"""``poly1305(key, message)`` is the 16-byte tag under a 32-byte one-time key; packets carry half of it."""
 
 _BLOCK = bytes(64)
 _HOPS = 7 << 144  # in the packet's first 19 bytes as a little-endian number
@@ -21,7 +21,7 @@ _AAD_TAIL = tuple(bytes((flags & 0xF8, 0, 0, 0, 0, 0)) for flags in range(256))
 
 
 def kbkdf(key: bytes, label: str, context: int = 0, iteration: int = 0) -> bytes:
-    """48 bytes derived from a 48-byte agreed key: HMAC-SHA-384 of vl1.md 1.8, step 4. ``label`` is one character."""
+    """48 bytes derived from a 48-byte agreed key (vl1.md 1.8, step 4). ``label`` is one ASCII character."""
     message = b"%bZT%b\0%c%b" % (iteration.to_bytes(4, "big"), label.encode(), context, b"\0\0\1\x80")
     return hmac.digest(key, message, "sha384")
 
@@ -34,8 +34,8 @@ def seal_trusted(packet_id: bytes, addresses: bytes, flags: int, body: bytes, tr
 class SessionKey:
     """What two nodes agreed on: 48 bytes, or 32 for the Salsa20 suites alone, as cores before 1.6 have it.
 
-    A packet's ``addresses`` are its destination and source, ten bytes; its ``flags`` the header's byte 18 without
-    cipher and hops, that is 0 or 0x40 for the head of a fragment series; its ``body`` the verb byte and the payload.
+    A packet's ``addresses`` are its destination and source, ten bytes; its ``flags`` byte 18 without cipher and
+    hops, that is 0, or 0x40 for the head of a fragment series; its ``body`` the verb byte and the payload.
     """
 
     __slots__ = ("_agreed", "_salsa_key", "_siv")
@@ -81,10 +81,8 @@ class SessionKey:
         if suite > 0x08:
             return None
         body = packet[27:]
-        packet_id = packet[:8]
-        stream = salsa20_xor(
-            self._packet_key(packet[:19], len(packet)), packet_id, _BLOCK + body if suite else _BLOCK
-        )
+        packet_key = self._packet_key(packet[:19], len(packet))
+        stream = salsa20_xor(packet_key, packet[:8], _BLOCK + body if suite else _BLOCK)
         if not hmac.compare_digest(poly1305(stream[:32], body)[:8], packet[19:27]):
             return None
         return stream[64:] if suite else body

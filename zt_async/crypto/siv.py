@@ -19,7 +19,7 @@ _COUNTER_MASK = (1 << 128) - 1 ^ 1 << 31  # all but the top bit of byte 12, so t
 
 
 class AesGmacSiv:
-    """One pair of 32-byte keys, for GMAC and for the rest. The contexts are kept, because making them is slow."""
+    """One pair of 32-byte keys, for GMAC and for the rest. The contexts are kept, as making them is slow."""
 
     __slots__ = ("_ctr", "_decrypt_block", "_encrypt_block", "_gmac")
 
