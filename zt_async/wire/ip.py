@@ -1,0 +1,31 @@
+"""What IPv4 and IPv6 share: protocol numbers and the checksum of upper layers over a pseudo-header.
+
+Addresses are their packed bytes, 4 or 16; the length tells the family.
+"""
+
+from __future__ import annotations
+
+from zt_async.accel import BytesLike, checksum
+
+TCP = 6
+UDP = 17
+ICMPV6 = 58
+
+
+def pseudo_header_sum(source: bytes, destination: bytes, protocol: int) -> int:
+    """The pseudo-header's sum without the upper layer's length, which the caller adds.
+
+    The families lay it out differently (RFC 9293 section 3.1, RFC 8200 section 8.1), but a sum of words
+    does not see that.
+    """
+    return checksum(source + destination, protocol)
+
+
+def upper_checksum(data: BytesLike, pseudo_sum: int) -> int:
+    """The checksum field for an upper-layer packet whose own field is zero."""
+    return checksum(data, pseudo_sum + len(data)) ^ 0xFFFF
+
+
+def checksum_holds(data: BytesLike, pseudo_sum: int) -> bool:
+    """Whether a received upper-layer packet sums up right."""
+    return checksum(data, pseudo_sum + len(data)) == 0xFFFF
