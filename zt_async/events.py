@@ -1,0 +1,231 @@
+"""What a node tells: one frozen dataclass for each event, with copies of the state it speaks of.
+
+Events come in the order in which things happened. Times are Unix milliseconds, latencies milliseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from zt_async.types import Endpoint, IPInterface, IPNetwork, MACAddress, NetworkId, NodeAddress
+
+
+class NetworkStatus(IntEnum):
+    """Where a network stands (vl2.md 2.1)."""
+
+    REQUESTING_CONFIGURATION = 0
+    OK = 1
+    ACCESS_DENIED = 2
+    NOT_FOUND = 3
+    PORT_ERROR = 4
+    CLIENT_TOO_OLD = 5
+    AUTHENTICATION_REQUIRED = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathInfo:
+    """One physical path to a peer."""
+
+    endpoint: Endpoint
+    local_socket: int
+    """Number of the local UDP socket, as in ``node.status.sockets``."""
+    last_send: float | None
+    """Seconds since something was sent there, None if never."""
+    last_receive: float | None
+    """Seconds since something came from there, None if never."""
+    latency: float | None
+    """Milliseconds of a round trip, None while unknown."""
+    alive: bool
+    preferred: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerInfo:
+    """Another node, as it is known at one moment."""
+
+    address: NodeAddress
+    version: tuple[int, int, int] | None
+    """Software version, None while unknown."""
+    protocol: int | None
+    latency: float | None
+    """Milliseconds of a round trip on the preferred path."""
+    role: str
+    """PLANET, MOON or LEAF."""
+    paths: tuple[PathInfo, ...]
+    """Direct paths, the preferred one first; with none the peer is reached through a root."""
+
+    @property
+    def direct(self) -> bool:
+        return any(path.alive for path in self.paths)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A route of a network: ``via`` None is on the network itself."""
+
+    target: IPNetwork
+    via: str | None = None
+    metric: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkInfo:
+    """A joined network, as it is at one moment."""
+
+    id: NetworkId
+    name: str
+    status: NetworkStatus
+    mac: MACAddress
+    mtu: int
+    private: bool
+    addresses: tuple[IPInterface, ...] = ()
+    routes: tuple[Route, ...] = ()
+    revision: int = 0
+
+
+class Event:
+    """Base of all events."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeUp(Event):
+    """The node runs and its sockets are bound."""
+
+    address: NodeAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeOnline(Event):
+    """A root answers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeOffline(Event):
+    """No root answered for as long as ``offline_after`` says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeDown(Event):
+    """The node has stopped; nothing comes after this. ``error`` is None for an ordinary stop."""
+
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityCollided(Event):
+    """A root holds another identity under our address. The node stops."""
+
+    reporter: NodeAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorldChanged(Event):
+    """A planet or moon was taken over, or dropped."""
+
+    world_id: int
+    kind: str
+    """planet or moon."""
+    timestamp: int
+    dropped: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerDirect(Event):
+    """A direct path to a peer was found."""
+
+    peer: PeerInfo
+    path: PathInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerRelayed(Event):
+    """A peer is reached through a root: no direct path is there yet, or the last one died."""
+
+    peer: PeerInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerUnreachable(Event):
+    """Frames for this address were given up: nobody knows it, or no root is reachable."""
+
+    address: NodeAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathAdded(Event):
+    """A further path to a peer was learned."""
+
+    peer: PeerInfo
+    path: PathInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathRemoved(Event):
+    """A path to a peer is no longer used."""
+
+    peer: PeerInfo
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserMessage(Event):
+    """A USER_MESSAGE arrived: data that a node sent to this one outside of any network."""
+
+    source: NodeAddress
+    type: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkJoined(Event):
+    """The node is on a network from now on; it may not be configured yet."""
+
+    network: NetworkInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkReady(Event):
+    """A network is configured, and its addresses can be used."""
+
+    network: NetworkInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkUpdated(Event):
+    """A network's configuration or status changed; ``changed`` names the fields of ``network``."""
+
+    network: NetworkInfo
+    changed: frozenset[str] = field(default_factory=frozenset)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkDown(Event):
+    """A network was left, or its node stops."""
+
+    network: NetworkInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressAdded(Event):
+    """An IP address is ours on a network."""
+
+    network_id: NetworkId
+    address: IPInterface
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressRemoved(Event):
+    """An IP address is ours no longer."""
+
+    network_id: NetworkId
+    address: IPInterface
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventsLost(Event):
+    """This subscriber was too slow: so many events before this point are gone."""
+
+    count: int

@@ -1,0 +1,185 @@
+"""Going direct: probing addresses, RENDEZVOUS and PUSH_DIRECT_PATHS, both ways. vl1.md 3.7, 3.18, 5.6 to 5.10."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from zt_async.types import Endpoint
+from zt_async.vl1.path import ANY_SOCKET, Path
+from zt_async.vl1.peer import Peer
+from zt_async.vl1.sender import make_body
+from zt_async.wire.inetaddress import Scope, ip_scope
+from zt_async.wire.packet import Verb
+from zt_async.wire.verbs import DirectPath, Rendezvous, decode_direct_paths, encode_direct_paths
+
+if TYPE_CHECKING:
+    from zt_async.vl1.core import VL1
+
+RETRY_DELAYS: Final = (
+    0.25,
+    0.75,
+    1.5,
+    3.0,
+)  # s after the first probe; the reference waits for a next occasion
+MAX_ATTEMPTS: Final = 1024
+PUSH_INTERVAL_RELAYED: Final = 15.0  # s
+PUSH_INTERVAL_DIRECT: Final = 120.0  # s
+FIRST_PUSH_INTERVAL: Final = 1.0  # s; doubles up to the interval for relayed peers
+PUSH_CUTOFF: Final = 30.0  # s
+PUSH_LIMIT: Final = 8
+MAX_PER_SCOPE_AND_FAMILY: Final = 8
+INTRODUCTION_INTERVAL: Final = 30.0  # s between introductions of one pair
+MAX_INTRODUCTIONS: Final = 8192
+
+
+class Contact:
+    """Finds direct paths to peers, and helps others to find theirs."""
+
+    def __init__(self, vl1: VL1) -> None:
+        self._vl1 = vl1
+        self._attempts: list[tuple[float, int, Peer, int, Endpoint, int]] = []
+        self._under_way: set[tuple[int, int, Endpoint]] = set()
+        self._counter = 0
+        self._introduced: dict[tuple[int, int], float] = {}
+
+    # Probing
+
+    def probe(self, peer: Peer, path: Path, now: float) -> None:
+        """Send HELLO or ECHO there: its OK is what makes a path (vl1.md 5.6)."""
+        if peer.needs_hello:
+            self._vl1.handshake.say_hello(peer, path, now)
+        else:
+            packet_id = self._vl1.sender.transmit(peer, path, bytes((Verb.ECHO,)), now)
+            self._vl1.expected.add(packet_id, Verb.ECHO, peer.address, now)
+
+    def attempt(self, peer: Peer, socket: int, endpoint: Endpoint, now: float) -> None:
+        """Probe an address now, and a few times more until it proves to be a path."""
+        key = (peer.address, socket, endpoint)
+        if key in self._under_way or len(self._attempts) >= MAX_ATTEMPTS:
+            return
+        self._under_way.add(key)
+        self._try(peer, socket, endpoint, 0, now)
+
+    def _try(self, peer: Peer, socket: int, endpoint: Endpoint, tries: int, now: float) -> None:
+        self.probe(peer, self._vl1.path(socket, endpoint), now)
+        if tries == len(RETRY_DELAYS):
+            self._under_way.discard((peer.address, socket, endpoint))
+            return
+        self._counter += 1
+        attempt = (now + RETRY_DELAYS[tries], self._counter, peer, socket, endpoint, tries + 1)
+        heapq.heappush(self._attempts, attempt)
+
+    def next_timer(self) -> float | None:
+        return self._attempts[0][0] if self._attempts else None
+
+    def handle_timer(self, now: float) -> None:
+        """Repeat the probes that are due and still wanted."""
+        while self._attempts and self._attempts[0][0] <= now:
+            _, _, peer, socket, endpoint, tries = heapq.heappop(self._attempts)
+            known = any(
+                entry.path.endpoint == endpoint and entry.path.is_alive(now) for entry in peer.entries
+            )
+            if known or self._vl1.topology.peers.get(peer.address) is not peer:
+                self._under_way.discard((peer.address, socket, endpoint))
+            else:
+                self._try(peer, socket, endpoint, tries, now)
+
+    def allowed(self, peer: Peer, endpoint: Endpoint) -> bool:
+        """Whether the peer may be met there (vl1.md 5.2)."""
+        return self._vl1.policy.allows(endpoint, self._vl1.topology.stable_ips(peer.address))
+
+    # Direct paths
+
+    def maybe_push(self, peer: Peer, path: Path, hops: int, now: float) -> None:
+        """Tell a trusted peer our addresses, when the last time was long enough ago (vl1.md 5.7)."""
+        interval = peer.push_interval if hops else PUSH_INTERVAL_DIRECT
+        if now - peer.paths_pushed < interval:
+            return
+        # Relayed peers hear of us often at first: most first probes fail while NATs open (DESIGN 4).
+        doubled = max(FIRST_PUSH_INTERVAL, peer.push_interval * 2)
+        peer.push_interval = min(doubled, PUSH_INTERVAL_RELAYED) if hops else FIRST_PUSH_INTERVAL
+        peer.paths_pushed = now
+        vl1 = self._vl1
+        for payload in encode_direct_paths(vl1.own_endpoints(now)):
+            vl1.sender.transmit(
+                peer, path, make_body(Verb.PUSH_DIRECT_PATHS, payload, compressible=True), now
+            )
+
+    def receive_push(self, peer: Peer, path: Path, payload: bytes, now: float) -> None:
+        """Probe the addresses a peer says it has (vl1.md 3.18)."""
+        peer.pushes_in_a_row = peer.pushes_in_a_row + 1 if now - peer.push_received <= PUSH_CUTOFF else 0
+        peer.push_received = now
+        if peer.pushes_in_a_row >= PUSH_LIMIT:
+            self._vl1.counters["paths: too many pushes"] += 1
+            return
+        probed: Counter[tuple[Scope, int]] = Counter()
+        for endpoint, flags in decode_direct_paths(payload):
+            if flags & DirectPath.FORGET or not self.allowed(peer, endpoint):
+                continue
+            if flags & DirectPath.REDIRECT:
+                self._redirect(peer, path, endpoint, now)
+            elif not any(e.path.endpoint == endpoint and e.path.is_alive(now) for e in peer.entries):
+                group = (ip_scope(endpoint.ip), endpoint.family)
+                probed[group] += 1
+                if probed[group] <= MAX_PER_SCOPE_AND_FAMILY:
+                    self.attempt(peer, ANY_SOCKET, endpoint, now)
+
+    def _redirect(self, peer: Peer, path: Path, endpoint: Endpoint, now: float) -> None:
+        """Follow a cluster that wants to be met elsewhere (vl1.md 5.12)."""
+        entry = peer.entry_of(path)
+        priority = (entry.priority if entry else 1) + 2
+        new = self._vl1.keep(self._vl1.path(path.socket, endpoint))
+        self._vl1.handshake.say_hello(peer, new, now)
+        peer.entries = [
+            e for e in peer.entries if e.priority >= priority and e.path.endpoint.host != endpoint.host
+        ]
+        peer.learn(new, now, priority)
+
+    # Introductions
+
+    def receive_rendezvous(self, peer: Peer, path: Path, payload: bytes, now: float) -> None:
+        """A root tells where a peer is to be met: open our NAT towards it, and probe (vl1.md 3.7)."""
+        vl1 = self._vl1
+        if not vl1.topology.is_upstream(peer.address):
+            vl1.counters["rendezvous: not an upstream"] += 1
+            return
+        rendezvous = Rendezvous.decode(payload)
+        other = vl1.topology.peers.get(rendezvous.peer)
+        endpoint = rendezvous.endpoint
+        if other is None or not self.allowed(other, endpoint):
+            vl1.counters["rendezvous: refused"] += 1
+            return
+        if endpoint.family == 4:
+            vl1.sender.send_dying(path.socket, endpoint, vl1.context.packet_id()[:4], 2)
+        self.attempt(other, path.socket, endpoint, now)
+
+    def introduce(self, first: int, second: int, now: float) -> None:
+        """Tell two peers, for whom we relay, where to meet: at most once in 30 s (vl1.md 5.10)."""
+        pair = (first, second) if first < second else (second, first)
+        if now - self._introduced.get(pair, float("-inf")) < INTRODUCTION_INTERVAL:
+            return
+        peers = self._vl1.topology.peers
+        a, b = peers.get(first), peers.get(second)
+        if a is None or b is None:
+            return
+        paths_a, paths_b = a.best_by_scope(now), b.best_by_scope(now)
+        shared = paths_a.keys() & paths_b.keys()
+        if not shared:
+            return
+        if len(self._introduced) >= MAX_INTRODUCTIONS:
+            del self._introduced[next(iter(self._introduced))]
+        self._introduced.pop(pair, None)
+        self._introduced[pair] = now
+        group = max(shared)
+        for peer, path, other, meet in (
+            (a, paths_a[group], b, paths_b[group].endpoint),
+            (b, paths_b[group], a, paths_a[group].endpoint),
+        ):
+            body = bytes((Verb.RENDEZVOUS,)) + Rendezvous(other.address, meet).encode()
+            self._vl1.sender.transmit(peer, path, body, now)
+
+    def expire(self, now: float) -> None:
+        for pair in [p for p, at in self._introduced.items() if now - at >= 8 * INTRODUCTION_INTERVAL]:
+            del self._introduced[pair]

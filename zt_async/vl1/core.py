@@ -1,0 +1,483 @@
+"""VL1: the room where datagrams become authentic packets of known peers, and the other way round. vl1.md 2 to 5.
+
+Driven from outside (DESIGN 3): ``receive_datagrams`` and ``handle_timer`` in, ``flights_to_send``,
+``take_packets``, ``take_events`` and ``take_validations`` out. It knows nothing of networks: packets of VL2's
+verbs are handed on as they are.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Final, TypeAlias
+
+from zt_async.config import NodeConfig
+from zt_async.context import Context
+from zt_async.crypto.identity import Identity
+from zt_async.errors import DecodeError
+from zt_async.events import Event, IdentityCollided, PeerUnreachable, UserMessage
+from zt_async.types import Endpoint, Flight, NodeAddress
+from zt_async.vl1.assembler import Assembler
+from zt_async.vl1.contact import Contact
+from zt_async.vl1.expected import ExpectedReplies
+from zt_async.vl1.handshake import Handshake
+from zt_async.vl1.path import NEVER, Path, PathPolicy
+from zt_async.vl1.peer import Peer
+from zt_async.vl1.pulse import Pulse
+from zt_async.vl1.report import PeerReporter
+from zt_async.vl1.sender import Sender, make_body
+from zt_async.vl1.surface import SelfAwareness
+from zt_async.vl1.topology import Topology
+from zt_async.vl1.whois import Whois
+from zt_async.vl1.world import World
+from zt_async.wire.compression import decompress
+from zt_async.wire.packet import (
+    BODY_OFFSET,
+    COMPRESSED,
+    FLAG_FRAGMENTED,
+    FRAGMENT_HEADER_SIZE,
+    FRAGMENT_MARK,
+    HEADER_SIZE,
+    HOPS_MASK,
+    MAX_DATAGRAM,
+    MAX_RELAY_HOPS,
+    SUITE_MASK,
+    VERB_MASK,
+    ErrorCode,
+    Suite,
+    Verb,
+)
+from zt_async.wire.verbs import decode_error, decode_ok, decode_user_message, encode_error, encode_ok
+
+Inbound: TypeAlias = tuple[Peer, Path, int, int, bytes]
+"""A packet for VL2: sender, path, verb, packet ID as on the wire, body (verb byte and payload)."""
+
+MAX_PATHS: Final = 16_384
+ECHO_INTERVAL: Final = 1 / 6  # s between ECHOs answered on one path
+
+_CLEAR_HELLO: Final = Suite.CLEAR << 3
+_TRUSTED: Final = Suite.TRUSTED_PATH << 3
+_NONTRIVIAL = frozenset(
+    (Verb.FRAME, Verb.EXT_FRAME, Verb.NETWORK_CONFIG_REQUEST, Verb.NETWORK_CONFIG, Verb.MULTICAST_FRAME)
+)
+_FOR_VL2 = frozenset(
+    (
+        Verb.FRAME,
+        Verb.EXT_FRAME,
+        Verb.MULTICAST_LIKE,
+        Verb.NETWORK_CREDENTIALS,
+        Verb.NETWORK_CONFIG_REQUEST,
+        Verb.NETWORK_CONFIG,
+        Verb.MULTICAST_GATHER,
+        Verb.MULTICAST_FRAME,
+    )
+)
+_NOT_COUNTED_AS_LIFE = frozenset((Verb.ACK, Verb.QOS_MEASUREMENT, Verb.PATH_NEGOTIATION_REQUEST))
+
+
+class VL1:
+    """The peer-to-peer layer of one node."""
+
+    def __init__(
+        self, identity: Identity, context: Context, config: NodeConfig, planet: World | None
+    ) -> None:
+        self.context = context
+        self.config = config
+        self.counters: Counter[str] = Counter()
+        self.events: list[Event] = []
+        self.identity = identity
+        self.address = identity.address
+        self.topology = Topology(identity, planet, config.max_peers)
+        self.policy = PathPolicy(
+            allow_loopback=config.allow_loopback_paths,
+            blacklist=config.path_blacklist,
+            trusted=config.trusted_paths,
+        )
+        self.expected = ExpectedReplies()
+        self.sender = Sender(self.topology, context, config.mtu, self.counters)
+        self.handshake = Handshake(self, config.identity_validation_burst)
+        self.whois = Whois(self)
+        self.contact = Contact(self)
+        self.pulse = Pulse(self)
+        self.reporter = PeerReporter(self.topology, self.events)
+        self.local_endpoints: tuple[Endpoint, ...] = ()
+        """Our sockets' addresses on this host, as peers on the same wire reach them; set by the driver."""
+        self.collided = False
+        """A root knows another node under our address: this identity is of no use any more."""
+        self._assembler = Assembler()
+        self._surface = SelfAwareness()
+        self._paths: dict[tuple[int, Endpoint], Path] = {}
+        self._packets: list[Inbound] = []
+        self._own = identity.address.packed
+
+    # In
+
+    def receive_datagrams(
+        self, socket: int, remote: Endpoint, datagrams: Sequence[bytes], now: float
+    ) -> None:
+        """Take what arrived on a local socket from one remote endpoint, in order. Never raises on any bytes."""
+        path = self._paths.get((socket, remote)) or self.path(socket, remote)
+        own = self._own
+        decode = self._decode
+        for datagram in datagrams:
+            size = len(datagram)
+            if size <= FRAGMENT_HEADER_SIZE or size > MAX_DATAGRAM:
+                self.counters["receive: wrong size"] += 1
+            elif datagram[13] == FRAGMENT_MARK:
+                if datagram[8:13] != own:
+                    self._relay(datagram, path, 15, now)
+                elif (whole := self._assembler.add_fragment(datagram, now)) is not None:
+                    decode(*whole, now)
+            elif size < HEADER_SIZE:
+                self.counters["receive: wrong size"] += 1
+            elif datagram[8:13] != own:
+                self._relay(datagram, path, 18, now)
+            elif datagram[18] & FLAG_FRAGMENTED:
+                if (whole := self._assembler.add_head(datagram, path, now)) is not None:
+                    decode(*whole, now)
+            else:
+                decode(datagram, path, now)
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due: pings, retries, expiry."""
+        self.contact.handle_timer(now)
+        self.pulse.handle_timer(now)
+
+    def next_timer(self) -> float:
+        """When ``handle_timer`` is to be called at the latest."""
+        contact = self.contact.next_timer()
+        pulse = self.pulse.next_timer()
+        return pulse if contact is None else min(contact, pulse)
+
+    # Out
+
+    def flights_to_send(self) -> list[Flight]:
+        """The datagrams made since the last call."""
+        return self.sender.flights_to_send()
+
+    def take_packets(self) -> list[Inbound]:
+        """Authentic packets of VL2's verbs since the last call."""
+        packets = self._packets
+        self._packets = []
+        return packets
+
+    def take_events(self) -> list[Event]:
+        events = self.events[:]
+        self.events.clear()
+        return events
+
+    def take_validations(self) -> list[Identity]:
+        """Identities to check with ``Identity.validate``; answer each with ``validated``."""
+        return self.handshake.take_validations()
+
+    def validated(self, identity: Identity, valid: bool, now: float) -> None:
+        self.handshake.validated(identity, valid, now)
+
+    # Sending for VL2 and the application
+
+    def send(
+        self,
+        address: NodeAddress,
+        verb: Verb,
+        payload: bytes,
+        now: float,
+        *,
+        compressible: bool = False,
+        expect_reply: bool = False,
+    ) -> None:
+        """Send one packet by the best way there is; it waits up to 5 s where there is none yet.
+
+        ``expect_reply`` lets the OK through that answers it; for a packet that has to wait there is none.
+        """
+        body = make_body(verb, payload, compressible=compressible)
+        peer = self.topology.peers.get(address)
+        path = self.sender.route(peer, now) if peer is not None else None
+        if peer is None or path is None:
+            self.send_all(address, (body,), now)
+            return
+        packet_id = self.sender.transmit(peer, path, body, now)
+        if expect_reply:
+            self.expected.add(packet_id, verb, address, now)
+
+    def send_all(self, address: int, bodies: Sequence[bytes], now: float) -> None:
+        """Send packets given as bodies (verb byte and payload); the hot path of frames."""
+        if not self.sender.send_all(address, bodies, now):
+            if address not in self.topology.peers:
+                self.whois.request(address, now)
+            self.pulse.wake(now)
+
+    def reply(self, peer: Peer, path: Path, in_re: Verb, packet_id: int, data: bytes, now: float) -> None:
+        """Answer a packet with OK, on the path it came from."""
+        self.sender.transmit(peer, path, bytes((Verb.OK,)) + encode_ok(in_re, packet_id, data), now)
+
+    def refuse(
+        self, peer: Peer, path: Path, in_re: Verb, packet_id: int, code: ErrorCode, data: bytes, now: float
+    ) -> None:
+        """Answer a packet with ERROR, on the path it came from."""
+        self.sender.transmit(
+            peer, path, bytes((Verb.ERROR,)) + encode_error(in_re, packet_id, code, data), now
+        )
+
+    def trust(self, peer: Peer, path: Path, now: float) -> None:
+        """A packet on this path proved that the peer shares a network with us (vl1.md 5.1)."""
+        first = not peer.is_trusted(now)
+        peer.last_trusted = now
+        path.last_trusted = now
+        if first:
+            self.contact.maybe_push(peer, path, 0 if peer.entry_of(path) else 1, now)
+
+    # State
+
+    def is_online(self, now: float) -> bool:
+        """A root was heard lately, or we are one."""
+        return self.topology.is_root or now - self.topology.last_heard_upstream() < self.config.offline_after
+
+    def identity_of(self, address: int) -> Identity | None:
+        if address == self.address:
+            return self.identity.public()
+        peer = self.topology.peers.get(address)
+        return peer.identity if peer else None
+
+    def own_endpoints(self, now: float) -> list[Endpoint]:
+        """Where others may find us: our addresses on this host, and those that others have seen."""
+        candidates = dict.fromkeys((*self.local_endpoints, *self._surface.endpoints(now)))
+        return [endpoint for endpoint in candidates if self.policy.allows(endpoint)]
+
+    def add_known_peer(self, identity: Identity, endpoints: Iterable[Endpoint], now: float) -> None:
+        """A peer from the cache of an earlier run: its addresses are tried, none is trusted (vl1.md 5.11)."""
+        if identity.address == self.address:
+            return
+        peer = self.topology.add_peer(identity)
+        peer.last_receive = max(peer.last_receive, now)  # a grace period before it counts as silent
+        peer.hints = tuple(endpoints)
+        self.pulse.try_hints(peer, now)
+
+    def path(self, socket: int, remote: Endpoint) -> Path:
+        """The path record for a socket and an endpoint; not kept until something authentic comes over it."""
+        path = self._paths.get((socket, remote))
+        if path is None:
+            path = Path(socket, remote)
+            path.trusted_path_id = self.policy.trusted_path_id(remote)
+        return path
+
+    def keep(self, path: Path) -> Path:
+        """Keep a path record, because something authentic came over it; bounded."""
+        key = (path.socket, path.endpoint)
+        known = self._paths.get(key)
+        if known is not None:
+            return known
+        if len(self._paths) >= MAX_PATHS:
+            del self._paths[next(iter(self._paths))]
+        self._paths[key] = path
+        return path
+
+    def paths(self) -> dict[tuple[int, Endpoint], Path]:
+        return self._paths
+
+    def expire(self, now: float) -> None:
+        """Forget what is too old, in all that is kept for others."""
+        self._assembler.expire(now)
+        self._surface.expire(now)
+        self.expected.expire(now)
+        self.contact.expire(now)
+
+    def expire_fragments(self, now: float) -> None:
+        self._assembler.expire(now)
+
+    # Decoding
+
+    def _relay(self, datagram: bytes, path: Path, hops_at: int, now: float) -> None:
+        """Send on what is for somebody else, if we may (vl1.md 5.10). ``hops_at`` is where the hop count is."""
+        topology = self.topology
+        if not (topology.is_root or path.is_trusted(now)):
+            self.counters["relay: refused"] += 1
+            return
+        hops = datagram[hops_at] & HOPS_MASK
+        if hops >= MAX_RELAY_HOPS:
+            self.counters["relay: too many hops"] += 1
+            return
+        datagram = b"%b%c%b" % (datagram[:hops_at], datagram[hops_at] + 1, datagram[hops_at + 1 :])
+        destination = int.from_bytes(datagram[8:13], "big")
+        whole = hops_at == 18
+        source = int.from_bytes(datagram[13:18], "big") if whole else 0
+        peer = topology.peers.get(destination)
+        onward = peer.best_path(now) if peer is not None else None
+        if onward is None:
+            upstream = topology.best_upstream(now)
+            if upstream is None or (whole and upstream.address == source):
+                self.counters["relay: no way"] += 1
+                return
+            onward = upstream.best_path(now) or upstream.expired_path(now)
+            if onward is None:
+                self.counters["relay: no way"] += 1
+                return
+        elif whole:
+            self.contact.introduce(source, destination, now)
+        self.counters["relay: sent on"] += 1
+        self.sender.forward(onward, datagram, now)
+
+    def _decode(self, packet: bytes, path: Path, now: float) -> None:
+        """Authenticate a whole packet for us, decompress it and hand it to its verb (vl1.md 2.11)."""
+        flags = packet[18]
+        source = int.from_bytes(packet[13:18], "big")
+        if source == self.address:
+            self.counters["receive: own address"] += 1
+            return
+        suite = flags & SUITE_MASK
+        if suite == _CLEAR_HELLO and packet[BODY_OFFSET] & VERB_MASK == Verb.HELLO:
+            self.handshake.receive(packet, path, now)
+            return
+        peer = self.topology.peers.get(source)
+        if peer is None:
+            self.whois.keep_packet(source, packet, path, now)
+            return
+        if suite == _TRUSTED:
+            trusted = path.trusted_path_id
+            body = packet[BODY_OFFSET:] if trusted and packet[19:27] == trusted.to_bytes(8, "big") else None
+        else:
+            body = peer.key.open(packet)
+        if body is None:
+            self.counters["receive: not authentic"] += 1
+            return
+        verb = body[0]
+        if verb & COMPRESSED:
+            try:
+                body = bytes((verb & VERB_MASK,)) + decompress(body[1:])
+            except DecodeError:
+                self.counters["receive: bad compression"] += 1
+                return
+        verb &= VERB_MASK
+        path.last_receive = now
+        hops = flags & HOPS_MASK
+        if verb in _FOR_VL2:
+            self._packets.append((peer, path, verb, int.from_bytes(packet[:8], "big"), body))
+            self.received(peer, path, hops, verb, now)
+            return
+        try:
+            if self._handle(peer, path, verb, hops, packet, body[1:], now):
+                self.received(peer, path, hops, verb, now)
+        except DecodeError as error:
+            self.counters[f"receive: {error}"] += 1
+
+    def _handle(
+        self, peer: Peer, path: Path, verb: int, hops: int, packet: bytes, payload: bytes, now: float
+    ) -> bool:
+        """Act on a verb of VL1; False where the packet does not count as a sign of life."""
+        packet_id = int.from_bytes(packet[:8], "big")
+        match verb:
+            case Verb.HELLO:
+                self.handshake.receive_sealed(peer, packet, payload, path, now)
+                return False  # it did its own bookkeeping
+            case Verb.OK:
+                return self._handle_ok(peer, path, hops, packet_id, payload, now)
+            case Verb.ERROR:
+                self._handle_error(peer, path, packet_id, payload)
+            case Verb.WHOIS:
+                return self.whois.receive(peer, path, packet_id, payload, now)
+            case Verb.RENDEZVOUS:
+                self.contact.receive_rendezvous(peer, path, payload, now)
+            case Verb.ECHO:
+                path = self.keep(path)
+                if now - path.echo_answered < ECHO_INTERVAL:
+                    self.counters["echo: rate limit"] += 1
+                    return False
+                path.echo_answered = now
+                self.reply(peer, path, Verb.ECHO, packet_id, payload, now)
+            case Verb.PUSH_DIRECT_PATHS:
+                self.contact.receive_push(peer, path, payload, now)
+            case Verb.USER_MESSAGE:
+                kind, data = decode_user_message(payload)
+                self.events.append(UserMessage(source=peer.address, type=kind, data=data))
+            case Verb.NOP | Verb.REMOTE_TRACE:
+                pass
+            case _:
+                if verb in _NOT_COUNTED_AS_LIFE:
+                    return False
+                self.counters["receive: unknown verb"] += 1
+        return True
+
+    def _handle_ok(
+        self, peer: Peer, path: Path, hops: int, packet_id: int, payload: bytes, now: float
+    ) -> bool:
+        in_re, in_re_id, data = decode_ok(payload)
+        question = self.expected.match(in_re_id, in_re, peer.address)
+        if question is None:
+            self.counters["ok: not expected"] += 1
+            return False
+        match in_re:
+            case Verb.HELLO:
+                self.handshake.receive_ok(peer, data, path, hops, question.sent, now)
+            case Verb.ECHO:
+                if hops == 0:
+                    path.add_latency((now - question.sent) * 1000)
+            case Verb.WHOIS:
+                self.whois.receive_ok(peer, data, now)
+            case _:
+                self._packets.append((peer, path, Verb.OK, packet_id, bytes((Verb.OK,)) + payload))
+        return True
+
+    def _handle_error(self, peer: Peer, path: Path, packet_id: int, payload: bytes) -> None:
+        in_re, _, code, _ = decode_error(payload)
+        if code == ErrorCode.IDENTITY_COLLISION:
+            if in_re == Verb.HELLO and self.topology.is_upstream(peer.address) and not self.collided:
+                self.collided = True
+                self.events.append(IdentityCollided(reporter=peer.address))
+        else:
+            self._packets.append((peer, path, Verb.ERROR, packet_id, bytes((Verb.ERROR,)) + payload))
+
+    # Bookkeeping
+
+    def received(self, peer: Peer, path: Path, hops: int, verb: int, now: float) -> None:
+        """Note a sign of life, and learn or confirm the path it came over (vl1.md 5.3)."""
+        peer.last_receive = now
+        if verb in _NONTRIVIAL:
+            peer.last_nontrivial = now
+        path.last_receive = now
+        if hops == 0:
+            for entry in peer.entries:
+                if entry.path is path:
+                    if entry.last_receive == NEVER:
+                        peer.paths_changed()
+                    entry.last_receive = now
+                    break
+            else:
+                self._unlearned_path(peer, path, verb, now)
+        elif not peer.entries:
+            self.reporter.relayed(peer, now)
+        if now - peer.last_trusted < 600.0:
+            self.contact.maybe_push(peer, path, hops, now)
+
+    def _unlearned_path(self, peer: Peer, path: Path, verb: int, now: float) -> None:
+        path = self.keep(path)
+        if peer.has_live_twin(path, now) or not self.contact.allowed(peer, path.endpoint):
+            return
+        if verb == Verb.OK:
+            replaced = peer.learn(path, now)
+            self.reporter.learned(peer, path, replaced, now)
+            self.sender.retry(peer.address, now)
+        elif now - path.confirmed >= 1.0:
+            path.confirmed = now
+            self.handshake.say_hello(peer, path, now)
+
+    def peer_learned(self, address: int, now: float) -> None:
+        """A node's identity became known: decode and send what waited for that."""
+        for packet, path, _ in self.whois.learned(address):
+            self._decode(packet, path, now)
+        self.sender.retry(address, now)
+
+    def surface_reported(self, peer: Peer, path: Path, surface: Endpoint, now: float) -> None:
+        """A peer says under which address it sees us (vl1.md 5.8)."""
+        trusted = self.topology.is_upstream(peer.address)
+        scope = self._surface.report(peer.address, path, surface, trusted=trusted, now=now)
+        if scope is None:
+            return
+        for other in self.topology.peers.values():
+            for entry in other.entries:
+                if entry.path.scope == scope and entry.path.endpoint.family == surface.family:
+                    self.contact.probe(other, entry.path, now)
+                    entry.last_receive = NEVER
+                    other.paths_changed()
+
+    def gave_up(self, address: int) -> None:
+        """Nobody answered for an address for which packets waited."""
+        self.events.append(PeerUnreachable(address=NodeAddress(address)))

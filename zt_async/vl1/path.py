@@ -1,0 +1,111 @@
+"""Paths: where a peer can be reached, and which addresses may be used at all. vl1.md 5.1, 5.2 and 5.4."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from ipaddress import IPv6Network
+from typing import Final
+
+from zt_async.types import Endpoint, IPAddress, IPNetwork
+from zt_async.wire.inetaddress import Scope, ip_scope
+
+NEVER: Final = float("-inf")
+ANY_SOCKET: Final = -1
+
+PATH_ALIVE: Final = 19.0  # s since something was received
+PATH_HEARTBEAT: Final = 14.0  # s since something was sent
+PATH_EXPIRATION: Final = 243.0  # s since an authentic packet came
+TRUST_EXPIRATION: Final = 600.0  # s
+UNKNOWN_LATENCY: Final = 65_535  # ms, as the choice between paths counts it
+
+_TUNNEL_BROKER = IPv6Network("2001:470::/32")
+_USABLE = frozenset((Scope.PRIVATE, Scope.PSEUDO_PRIVATE, Scope.SHARED, Scope.GLOBAL))
+
+
+class Path:
+    """A local UDP socket and a remote endpoint; shared by the peers that are reached through it."""
+
+    __slots__ = (
+        "confirmed",
+        "echo_answered",
+        "endpoint",
+        "last_receive",
+        "last_send",
+        "last_trusted",
+        "latency_ms",
+        "outbox",
+        "scope",
+        "socket",
+        "trusted_path_id",
+    )
+
+    def __init__(self, socket: int, endpoint: Endpoint) -> None:
+        self.socket = socket
+        self.endpoint = endpoint
+        self.scope = ip_scope(endpoint.ip)
+        self.last_send = NEVER
+        self.last_receive = NEVER
+        self.last_trusted = NEVER
+        self.echo_answered = NEVER
+        self.confirmed = NEVER
+        """When a HELLO was last sent here because of an authentic packet from an unlearned path."""
+        self.latency_ms: float | None = None
+        self.outbox: list[bytes] = []
+        self.trusted_path_id = 0
+        """Non-zero where the configuration vouches for the wire: packets then go in the clear (vl1.md 2.9)."""
+
+    def is_alive(self, now: float) -> bool:
+        return now - self.last_receive < PATH_ALIVE
+
+    def is_trusted(self, now: float) -> bool:
+        return now - self.last_trusted < TRUST_EXPIRATION
+
+    def add_latency(self, sample_ms: float) -> None:
+        """Average a measured round trip in (vl1.md 5.4)."""
+        old = self.latency_ms
+        self.latency_ms = sample_ms if old is None else (old + sample_ms) / 2
+
+    def quality(self, now: float, priority: int) -> int:
+        """Lower is better (vl1.md 5.4)."""
+        latency = UNKNOWN_LATENCY if self.latency_ms is None else int(self.latency_ms)
+        age_ms = min(int((now - self.last_receive) * 1000), 140_000) if self.last_receive > NEVER else 140_000
+        base = latency if age_ms < PATH_ALIVE * 1000 else latency + 65_535 + age_ms
+        return base * (8 - self.scope) // priority
+
+    def __repr__(self) -> str:
+        return f"<Path {self.socket}:{self.endpoint}>"
+
+
+class PathPolicy:
+    """Says which physical addresses may be learned and probed (vl1.md 5.2)."""
+
+    def __init__(
+        self,
+        *,
+        allow_loopback: bool = False,
+        blacklist: Iterable[IPNetwork] = (),
+        trusted: Mapping[IPNetwork, int] | None = None,
+    ) -> None:
+        self.virtual: Collection[IPNetwork] = ()
+        """Prefixes assigned to us on networks: a path through them would run through itself."""
+        self._usable = _USABLE | {Scope.LOOPBACK} if allow_loopback else _USABLE
+        self._blacklist = tuple(blacklist)
+        self._trusted = dict(trusted or {})
+
+    def trusted_path_id(self, endpoint: Endpoint) -> int:
+        """The trusted path ID configured for this physical address, 0 where there is none (vl1.md 2.9)."""
+        if not self._trusted:
+            return 0
+        ip = endpoint.ip
+        return next((id_ for net, id_ in self._trusted.items() if ip.version == net.version and ip in net), 0)
+
+    def allows(self, endpoint: Endpoint, stable_ips: Collection[IPAddress] = ()) -> bool:
+        """``stable_ips`` are the only ones at which an upstream with stable endpoints may be reached."""
+        ip = endpoint.ip
+        if not endpoint.port or ip_scope(ip) not in self._usable:
+            return False
+        if stable_ips and ip not in stable_ips:
+            return False
+        if ip.version == 6 and ip in _TUNNEL_BROKER:
+            return False
+        return not any(ip.version == net.version and ip in net for net in (*self.virtual, *self._blacklist))

@@ -1,0 +1,189 @@
+"""What is known of another node: identity, keys, version, paths and the times its rate limits hang on. vl1.md 5.1."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from zt_async.crypto.identity import Identity
+from zt_async.crypto.keys import SessionKey
+from zt_async.types import Endpoint, NodeAddress
+from zt_async.vl1.path import NEVER, PATH_EXPIRATION, TRUST_EXPIRATION, UNKNOWN_LATENCY, Path
+from zt_async.wire.inetaddress import Scope
+from zt_async.wire.packet import FIRST_AES_PROTOCOL, FIRST_ECHO_PROTOCOL, Suite
+from zt_async.wire.verbs import Version
+
+MAX_PATHS: Final = 64
+PEER_ACTIVITY: Final = 500.0  # s for which a peer counts as alive, or as active
+_CHOICE_LIFETIME: Final = 0.1  # s for which the choice of the best path is kept
+_HELLO_ONLY = (1, 1, 0)  # the one release that must be probed with HELLO
+
+
+class PathEntry:
+    """A learned path of one peer."""
+
+    __slots__ = ("last_receive", "path", "priority")
+
+    def __init__(self, path: Path, now: float, priority: int = 1) -> None:
+        self.path = path
+        self.last_receive = now  # of an authentic, direct packet
+        self.priority = priority
+
+    def is_expired(self, now: float) -> bool:
+        return now - self.last_receive >= PATH_EXPIRATION
+
+
+class Peer:
+    """Another node. Everything in it was authenticated with the key the two identities agree on."""
+
+    __slots__ = (
+        "_best",
+        "_best_until",
+        "address",
+        "credentials_gate",
+        "entries",
+        "hints",
+        "hints_tried",
+        "identity",
+        "key",
+        "last_full_hello",
+        "last_nontrivial",
+        "last_receive",
+        "last_trusted",
+        "paths_pushed",
+        "push_interval",
+        "push_received",
+        "pushes_in_a_row",
+        "replied_hello",
+        "reported",
+        "version",
+        "whois_gate",
+        "wire_addresses",
+    )
+
+    def __init__(self, identity: Identity, key: SessionKey, own_address: NodeAddress) -> None:
+        self.identity = identity
+        self.address = identity.address
+        self.key = key
+        self.wire_addresses = identity.address.packed + own_address.packed
+        self.version = Version()
+        self.replied_hello = False
+        """It answered a HELLO of ours, so it knows our version, and AES is safe with every core (vl1.md 8)."""
+        self.last_receive = NEVER
+        self.last_nontrivial = NEVER
+        self.last_trusted = NEVER
+        self.last_full_hello = NEVER
+        self.entries: list[PathEntry] = []
+        self.hints: tuple[Endpoint, ...] = ()
+        self.hints_tried = NEVER
+        self.whois_gate = NEVER
+        self.credentials_gate = NEVER
+        self.paths_pushed = NEVER
+        self.push_interval = 0.0
+        self.push_received = NEVER
+        self.pushes_in_a_row = 0
+        self.reported: bool | None = None
+        """Direct (True) or relayed (False), as the last event said."""
+        self._best: Path | None = None
+        self._best_until = NEVER
+
+    @property
+    def suite(self) -> Suite:
+        """The cipher to send with."""
+        return (
+            Suite.AES if self.replied_hello and self.version.protocol >= FIRST_AES_PROTOCOL else Suite.SALSA
+        )
+
+    @property
+    def needs_hello(self) -> bool:
+        """Probes must be HELLO: the version is unknown, or too old for ECHO (vl1.md 5.6)."""
+        return self.version.protocol < FIRST_ECHO_PROTOCOL or self.version[1:] == _HELLO_ONLY
+
+    def is_alive(self, now: float) -> bool:
+        return now - self.last_receive < PEER_ACTIVITY
+
+    def is_active(self, now: float) -> bool:
+        return now - self.last_nontrivial < PEER_ACTIVITY
+
+    def is_trusted(self, now: float) -> bool:
+        return now - self.last_trusted < TRUST_EXPIRATION
+
+    def best_path(self, now: float) -> Path | None:
+        """The learned path to use now, None where there is none that has not expired."""
+        if now < self._best_until:
+            return self._best
+        best = None
+        best_quality = 0
+        for entry in self.entries:
+            if not entry.is_expired(now):
+                quality = entry.path.quality(now, entry.priority)
+                if best is None or quality <= best_quality:
+                    best, best_quality = entry.path, quality
+        self._best = best
+        self._best_until = now + _CHOICE_LIFETIME
+        return best
+
+    def paths_changed(self) -> None:
+        """Choose anew at the next look."""
+        self._best_until = NEVER
+
+    def expired_path(self, now: float) -> Path | None:
+        """The path to fall back on when neither a direct nor a relayed one exists."""
+        entries = [entry for entry in self.entries if entry.last_receive > NEVER]
+        return min(entries, key=lambda e: e.path.quality(now, e.priority)).path if entries else None
+
+    def entry_of(self, path: Path) -> PathEntry | None:
+        for entry in self.entries:
+            if entry.path is path:
+                return entry
+        return None
+
+    def has_live_twin(self, path: Path, now: float) -> bool:
+        """A live path differs from this one by its port only: learning both would make peers flap (vl1.md 5.3)."""
+        return any(
+            entry.path.socket == path.socket
+            and entry.path.endpoint.host == path.endpoint.host
+            and not entry.is_expired(now)
+            and entry.path.is_alive(now)
+            for entry in self.entries
+        )
+
+    def learn(self, path: Path, now: float, priority: int = 1) -> Path | None:
+        """Add a confirmed path; returns the one that had to make room for it, if any (vl1.md 5.3)."""
+        self.paths_changed()
+        entry = PathEntry(path, now, priority)
+        for i, old in enumerate(self.entries):
+            if old.path.socket == path.socket and old.path.endpoint.host == path.endpoint.host:
+                self.entries[i] = entry
+                return old.path
+        if len(self.entries) < MAX_PATHS:
+            self.entries.append(entry)
+            return None
+        oldest = min(range(MAX_PATHS), key=lambda i: self.entries[i].last_receive)
+        replaced = self.entries[oldest].path
+        self.entries[oldest] = entry
+        return replaced
+
+    def best_by_scope(self, now: float) -> dict[tuple[Scope, int], Path]:
+        """The best path of each scope and family (4 or 6), for introductions (vl1.md 5.10)."""
+        best: dict[tuple[Scope, int], tuple[int, Path]] = {}
+        for entry in self.entries:
+            if entry.is_expired(now):
+                continue
+            path = entry.path
+            quality = path.quality(now, entry.priority)
+            group = (path.scope, path.endpoint.family)
+            if group not in best or quality <= best[group][0]:
+                best[group] = (quality, path)
+        return {group: path for group, (_, path) in best.items()}
+
+    def score(self, now: float) -> float:
+        """How good an upstream it is, lower is better (vl1.md 4.4)."""
+        silence = now - self.last_receive
+        if silence >= PEER_ACTIVITY:
+            return float(0xFFFFFFFF)
+        path = self.best_path(now)
+        latency = (path.latency_ms if path else None) or UNKNOWN_LATENCY
+        return latency * (silence // 61 + 1)
+
+    def __repr__(self) -> str:
+        return f"<Peer {self.address}>"

@@ -1,0 +1,179 @@
+"""What VL1 does by the clock: meeting roots, keeping paths alive, retries, forgetting. vl1.md 5.5."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from zt_async.vl1.path import ANY_SOCKET, NEVER, PATH_HEARTBEAT, Path
+from zt_async.vl1.peer import Peer
+from zt_async.wire.packet import Verb
+
+if TYPE_CHECKING:
+    from zt_async.vl1.core import VL1
+
+RETRY_INTERVAL: Final = 0.5  # s
+CHECK_INTERVAL: Final = 5.0  # s
+HOUSEKEEPING_INTERVAL: Final = 30.0  # s
+FULL_HELLO_INTERVAL: Final = 60.0  # s between HELLOs on all paths of an active peer
+UPSTREAM_HELLO_INTERVAL: Final = 224.0  # s
+UPSTREAM_HEARTBEAT: Final = 10.0  # s; two lost ones are noticed before ``offline_after``
+HINT_INTERVAL: Final = 30.0  # s
+IDLE_PATH: Final = 60.0  # s after which a path that no peer uses is forgotten
+_FIRST_HELLOS: Final = (0.25, 0.5, 1.0, 2.0)  # s after the start and after each other, while no root answers
+
+
+class Pulse:
+    """The periodic work, on a few fixed intervals."""
+
+    def __init__(self, vl1: VL1) -> None:
+        self._vl1 = vl1
+        self._next_retry = NEVER
+        self._next_check = NEVER
+        self._next_housekeeping = NEVER
+        self._early = list(_FIRST_HELLOS)
+        self._retrying = False
+
+    def next_timer(self) -> float:
+        times = [self._next_check, self._next_housekeeping]
+        if self._retrying:
+            times.append(self._next_retry)
+        return min(times)
+
+    def wake(self, now: float) -> None:
+        """Something waits for an answer: look after it every 500 ms."""
+        if not self._retrying:
+            self._retrying = True
+            self._next_retry = now + RETRY_INTERVAL
+
+    def handle_timer(self, now: float) -> None:
+        vl1 = self._vl1
+        if self._retrying and now >= self._next_retry:
+            self._retry(now)
+        if now >= self._next_check:
+            self._check(now)
+        if now >= self._next_housekeeping:
+            if self._next_housekeeping > NEVER:
+                self._housekeeping(now)
+            self._next_housekeeping = now + HOUSEKEEPING_INTERVAL
+        if not self._retrying and not vl1.whois.is_idle:
+            self.wake(now)
+
+    def _retry(self, now: float) -> None:
+        vl1 = self._vl1
+        vl1.whois.handle_timer(now)
+        for address in vl1.sender.waiting:
+            if address not in vl1.topology.peers:
+                vl1.whois.request(address, now)
+            vl1.sender.retry(address, now)
+        for address in vl1.sender.give_up(now):
+            vl1.gave_up(address)
+        vl1.expire_fragments(now)
+        self._retrying = bool(vl1.sender.waiting) or not vl1.whois.is_idle
+        self._next_retry = now + RETRY_INTERVAL
+
+    # Every 5 s, and sooner at the start
+
+    def check_now(self) -> None:
+        """Look at the roots at the next occasion: they, or our sockets, have changed."""
+        self._next_check = NEVER
+        self._early = list(_FIRST_HELLOS)
+
+    def _check(self, now: float) -> None:
+        vl1 = self._vl1
+        topology = vl1.topology
+        met = True
+        for peer in topology.upstream_peers():
+            met &= self._check_upstream(peer, now)
+        for seed in set(topology.seeds.values()) - topology.upstreams.keys():
+            self._check_seed(seed, now)
+        for peer in list(topology.peers.values()):
+            if not topology.is_upstream(peer.address) and peer.is_active(now):
+                self._keep_alive(peer, PATH_HEARTBEAT, FULL_HELLO_INTERVAL, now)
+            vl1.reporter.check(peer, now)
+        self._next_check = now + (CHECK_INTERVAL if met or not self._early else self._early.pop(0))
+
+    def _check_upstream(self, peer: Peer, now: float) -> bool:
+        """Keep a root in contact; False while it has no path."""
+        vl1 = self._vl1
+        self._keep_alive(peer, UPSTREAM_HEARTBEAT, UPSTREAM_HELLO_INTERVAL, now)
+        best = peer.best_path(now)
+        if best is not None and best.is_alive(now):
+            return True
+        families = {entry.path.endpoint.family for entry in peer.entries if entry.path.is_alive(now)}
+        for family in {4, 6} - families:
+            stable = [e for e in vl1.topology.upstreams[peer.address] if e.family == family]
+            if stable:
+                endpoint = stable[vl1.context.random_below(len(stable))]
+                vl1.handshake.say_hello(peer, vl1.path(ANY_SOCKET, endpoint), now)
+        if not vl1.topology.upstreams[peer.address]:
+            self._hello_through_root(peer, now)
+        return False
+
+    def _check_seed(self, address: int, now: float) -> None:
+        """Reach the node that can deliver a moon we want."""
+        vl1 = self._vl1
+        peer = vl1.topology.peers.get(address)
+        if peer is None:
+            vl1.whois.request(address, now)
+        elif peer.best_path(now) is None or now - peer.last_full_hello >= 2 * PATH_HEARTBEAT:
+            peer.last_full_hello = now
+            path = peer.best_path(now)
+            if path is not None:
+                vl1.handshake.say_hello(peer, path, now)
+            else:
+                self._hello_through_root(peer, now)
+
+    def _hello_through_root(self, peer: Peer, now: float) -> None:
+        relay = self._vl1.topology.best_upstream(now)
+        through = relay.best_path(now) if relay is not None and relay is not peer else None
+        if through is not None:
+            self._vl1.handshake.say_hello(peer, through, now)
+
+    def _keep_alive(self, peer: Peer, heartbeat: float, full_interval: float, now: float) -> None:
+        """Probe the paths that were silent, all of them now and then, and drop those that have expired."""
+        vl1 = self._vl1
+        full = now - peer.last_full_hello >= full_interval
+        best = max((entry.priority for entry in peer.entries), default=1)
+        kept = []
+        for entry in peer.entries:
+            if entry.is_expired(now) or entry.priority < best:
+                vl1.reporter.removed(peer, entry.path.endpoint, now)
+                continue
+            kept.append(entry)
+            path = entry.path
+            if full:
+                vl1.handshake.say_hello(peer, path, now)
+            elif now - path.last_send >= heartbeat or now - path.last_receive >= heartbeat:
+                vl1.contact.probe(peer, path, now)
+        if len(kept) != len(peer.entries):
+            peer.entries = kept
+            peer.paths_changed()
+        if full and kept:
+            peer.last_full_hello = now
+        if not kept:
+            self.try_hints(peer, now)
+
+    def try_hints(self, peer: Peer, now: float) -> None:
+        """Try remembered addresses of a peer that has no path, at most every 30 s."""
+        vl1 = self._vl1
+        hints = (*peer.hints, *vl1.config.path_hints.get(peer.address, ()))
+        if hints and now - peer.hints_tried >= HINT_INTERVAL:
+            peer.hints_tried = now
+            for endpoint in hints:
+                if vl1.contact.allowed(peer, endpoint):
+                    vl1.contact.attempt(peer, ANY_SOCKET, endpoint, now)
+
+    # Every 30 s
+
+    def _housekeeping(self, now: float) -> None:
+        vl1 = self._vl1
+        vl1.expire(now)
+        topology = vl1.topology
+        for address, peer in list(topology.peers.items()):
+            if not topology.is_upstream(address) and not peer.is_alive(now):
+                del topology.peers[address]
+        used: set[Path] = {entry.path for peer in topology.peers.values() for entry in peer.entries}
+        paths = vl1.paths()
+        for key, path in list(paths.items()):
+            if path not in used and now - path.last_receive >= IDLE_PATH:
+                del paths[key]

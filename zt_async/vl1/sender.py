@@ -1,0 +1,181 @@
+"""The way out of VL1: choosing a path, arming, splitting, and what waits for a way. vl1.md 2 and 5.4."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from zt_async.context import Context
+from zt_async.crypto.keys import seal_trusted
+from zt_async.types import Endpoint, Flight
+from zt_async.vl1.path import Path
+from zt_async.vl1.peer import Peer
+from zt_async.vl1.topology import Topology
+from zt_async.wire.compression import compress
+from zt_async.wire.packet import (
+    BODY_OFFSET,
+    COMPRESSED,
+    FLAG_FRAGMENTED,
+    FRAGMENT_HEADER_SIZE,
+    MAX_FRAGMENTS,
+    Suite,
+    Verb,
+    split_evenly,
+)
+
+MAX_WAITING: Final = 1024
+MAX_WAITING_PER_PEER: Final = 64
+WAITING_TIMEOUT: Final = 5.0  # s
+
+
+class _Waiting(NamedTuple):
+    body: bytes
+    since: float
+
+
+def make_body(verb: Verb, payload: bytes, *, compressible: bool = False) -> bytes:
+    """The protected part of a packet: verb byte and payload, compressed where that helps (vl1.md 2.8)."""
+    if compressible and (packed := compress(payload)) is not None:
+        return bytes((verb | COMPRESSED,)) + packed
+    return bytes((verb,)) + payload
+
+
+class Sender:
+    """Turns bodies into datagrams, collected by path until the driver fetches them."""
+
+    def __init__(self, topology: Topology, context: Context, mtu: int, counters: Counter[str]) -> None:
+        self._topology = topology
+        self._context = context
+        self._mtu = mtu
+        self._largest_body = MAX_FRAGMENTS * (mtu - FRAGMENT_HEADER_SIZE) + FRAGMENT_HEADER_SIZE - BODY_OFFSET
+        self._counters = counters
+        self._pending: list[Path] = []
+        self._special: list[Flight] = []
+        self._waiting: dict[int, deque[_Waiting]] = {}
+        self._waiting_count = 0
+
+    @property
+    def waiting(self) -> list[int]:
+        """Addresses for which packets wait."""
+        return list(self._waiting)
+
+    def transmit(self, peer: Peer, path: Path, body: bytes, now: float, suite: Suite | None = None) -> int:
+        """Send one packet to ``peer`` over ``path``; returns its packet ID as it is on the wire."""
+        first = len(path.outbox)
+        self.transmit_all(peer, path, (body,), now, suite)
+        return int.from_bytes(path.outbox[first][:8], "big") if len(path.outbox) > first else 0
+
+    def transmit_all(
+        self, peer: Peer, path: Path, bodies: Sequence[bytes], now: float, suite: Suite | None = None
+    ) -> None:
+        """Arm, split and queue packets; those that no seven fragments can carry are counted and dropped."""
+        out = path.outbox
+        if not out:
+            self._pending.append(path)
+        path.last_send = now
+        seal = peer.key.seal
+        packet_id = self._context.packet_id
+        addresses = peer.wire_addresses
+        mtu = self._mtu
+        whole = mtu - BODY_OFFSET
+        largest = self._largest_body
+        trusted = path.trusted_path_id if suite is None else 0
+        chosen = peer.suite if suite is None else suite
+        for body in bodies:
+            size = len(body)
+            if size > largest:
+                self._counters["send: too large"] += 1
+                continue
+            flags = 0 if size <= whole else FLAG_FRAGMENTED
+            if trusted:
+                packet = seal_trusted(packet_id(), addresses, flags, body, trusted)
+            else:
+                packet = seal(packet_id(), addresses, flags, body, chosen)
+            if flags:
+                out += split_evenly(packet, mtu)
+            else:
+                out.append(packet)
+
+    def send_all(self, address: int, bodies: Sequence[bytes], now: float) -> bool:
+        """Send packets to a node by the best way there is; False if they wait, because there is none yet."""
+        peer = self._topology.peers.get(address)
+        path = self.route(peer, now) if peer is not None else None
+        if peer is None or path is None:
+            self._wait(address, bodies, now)
+            return False
+        self.transmit_all(peer, path, bodies, now)
+        return True
+
+    def route(self, peer: Peer, now: float) -> Path | None:
+        """The way to a peer: direct, else through a root, else a direct path that has expired (vl1.md 5.4)."""
+        path = peer.best_path(now)
+        if path is not None and (path.is_alive(now) or self._topology.is_upstream(peer.address)):
+            return path
+        relay = self._topology.best_upstream(now)
+        if relay is not None and relay is not peer:
+            through = relay.best_path(now)
+            if through is not None and (path is None or through.is_alive(now)):
+                return through
+        return path or peer.expired_path(now)
+
+    def forward(self, path: Path, datagram: bytes, now: float) -> None:
+        """Queue a datagram that is armed already."""
+        if not path.outbox:
+            self._pending.append(path)
+        path.outbox.append(datagram)
+        path.last_send = now
+
+    def send_dying(self, socket: int, endpoint: Endpoint, data: bytes, ttl: int) -> None:
+        """Send bytes that open a NAT here and are meant to die before they arrive (vl1.md 3.7)."""
+        self._special.append(Flight(socket, endpoint, [data], ttl))
+
+    def flights_to_send(self) -> list[Flight]:
+        """All datagrams since the last call, those of one path in one flight."""
+        flights = self._special
+        self._special = []
+        for path in self._pending:
+            flights.append(Flight(path.socket, path.endpoint, path.outbox))
+            path.outbox = []
+        self._pending = []
+        return flights
+
+    # Packets that have no way yet
+
+    def _wait(self, address: int, bodies: Sequence[bytes], now: float) -> None:
+        queue = self._waiting.setdefault(address, deque())
+        for body in bodies:
+            if len(queue) >= MAX_WAITING_PER_PEER or self._waiting_count >= MAX_WAITING:
+                self._counters["send: too many waiting"] += 1
+                break
+            queue.append(_Waiting(body, now))
+            self._waiting_count += 1
+        if not queue:
+            del self._waiting[address]
+
+    def retry(self, address: int, now: float) -> None:
+        """Send what waits for a node, if there is a way now."""
+        queue = self._waiting.pop(address, None)
+        if queue is None:
+            return
+        self._waiting_count -= len(queue)
+        peer = self._topology.peers.get(address)
+        path = self.route(peer, now) if peer is not None else None
+        if peer is not None and path is not None:
+            self.transmit_all(peer, path, [waiting.body for waiting in queue], now)
+        else:
+            self._waiting[address] = queue
+            self._waiting_count += len(queue)
+
+    def give_up(self, now: float) -> list[int]:
+        """Drop what has waited too long; returns the addresses of which nothing is left."""
+        unreachable = []
+        for address, queue in list(self._waiting.items()):
+            while queue and now - queue[0].since >= WAITING_TIMEOUT:
+                queue.popleft()
+                self._waiting_count -= 1
+                self._counters["send: no way found"] += 1
+            if not queue:
+                del self._waiting[address]
+                unreachable.append(address)
+        return unreachable

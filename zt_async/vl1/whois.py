@@ -1,0 +1,151 @@
+"""Asking roots who an address is, answering that question, and what waits for the answer. vl1.md 3.6."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from zt_async.crypto.identity import Identity
+from zt_async.errors import IdentityError
+from zt_async.types import NodeAddress
+from zt_async.vl1.path import ANY_SOCKET, Path
+from zt_async.vl1.peer import Peer
+from zt_async.wire.packet import Verb
+from zt_async.wire.verbs import decode_whois, encode_ok, encode_whois
+
+if TYPE_CHECKING:
+    from zt_async.vl1.core import VL1
+
+RETRY_DELAY: Final = 0.5  # s
+REQUEST_TIMEOUT: Final = 5.0  # s
+RATE_LIMIT: Final = 0.1  # s between answers to one peer, unless we are a root
+MAX_REQUESTS: Final = 1024
+MAX_PACKETS: Final = 128  # waiting, of all strangers together
+MAX_PACKETS_PER_SOURCE: Final = 8
+
+
+class _Arrived(NamedTuple):
+    packet: bytes
+    path: Path
+    at: float
+
+
+class _Request:
+    __slots__ = ("asked", "since")
+
+    def __init__(self, now: float) -> None:
+        self.since = now
+        self.asked = float("-inf")
+
+
+class Whois:
+    """Requests under way, and packets from sources that are not known yet."""
+
+    def __init__(self, vl1: VL1) -> None:
+        self._vl1 = vl1
+        self._requests: dict[int, _Request] = {}
+        self._packets: dict[int, list[_Arrived]] = {}
+        self._packet_count = 0
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._requests and not self._packets
+
+    def request(self, address: int, now: float) -> None:
+        """Ask the best upstream, now and again every 500 ms until somebody answers or 5 s are over."""
+        request = self._requests.get(address)
+        if request is None:
+            if len(self._requests) >= MAX_REQUESTS:
+                self._vl1.counters["whois: too many"] += 1
+                return
+            request = self._requests[address] = _Request(now)
+        request.since = now
+        if now - request.asked >= RETRY_DELAY:
+            self._ask(address, request, now)
+
+    def _ask(self, address: int, request: _Request, now: float) -> None:
+        vl1 = self._vl1
+        upstream = vl1.topology.best_upstream(now)
+        if upstream is None or upstream.address == address:
+            return
+        path = vl1.sender.route(upstream, now)
+        if path is None:
+            stable = vl1.topology.upstreams[upstream.address]
+            if not stable:
+                return
+            path = vl1.path(ANY_SOCKET, stable[0])
+        request.asked = now
+        body = bytes((Verb.WHOIS,)) + encode_whois((NodeAddress(address),))
+        packet_id = vl1.sender.transmit(upstream, path, body, now)
+        vl1.expected.add(packet_id, Verb.WHOIS, upstream.address, now)
+
+    def keep_packet(self, source: int, packet: bytes, path: Path, now: float) -> None:
+        """Hold a packet from an unknown source for up to 5 s, and ask who that is."""
+        packets = self._packets.setdefault(source, [])
+        if len(packets) >= MAX_PACKETS_PER_SOURCE or self._packet_count >= MAX_PACKETS:
+            self._vl1.counters["receive: unknown source"] += 1
+            if not packets:
+                del self._packets[source]
+            return
+        packets.append(_Arrived(packet, path, now))
+        self._packet_count += 1
+        self.request(source, now)
+
+    def learned(self, address: int) -> list[_Arrived]:
+        """The node is known now: what came from it before."""
+        self._requests.pop(address, None)
+        packets = self._packets.pop(address, [])
+        self._packet_count -= len(packets)
+        return packets
+
+    def handle_timer(self, now: float) -> None:
+        """Repeat open requests, and give up those that are too old."""
+        for address, request in list(self._requests.items()):
+            if now - request.since >= REQUEST_TIMEOUT:
+                del self._requests[address]
+            elif now - request.asked >= RETRY_DELAY:
+                self._ask(address, request, now)
+        for source, packets in list(self._packets.items()):
+            while packets and now - packets[0].at >= REQUEST_TIMEOUT:
+                del packets[0]
+                self._packet_count -= 1
+                self._vl1.counters["receive: unknown source"] += 1
+            if not packets:
+                del self._packets[source]
+
+    def receive(self, peer: Peer, path: Path, packet_id: int, payload: bytes, now: float) -> bool:
+        """Answer WHOIS from memory; ask on about the unknown. False if the peer asks too often."""
+        vl1 = self._vl1
+        if not vl1.topology.is_root:
+            if now - peer.whois_gate < RATE_LIMIT:
+                return False
+            peer.whois_gate = now
+        found = []
+        for address in decode_whois(payload)[:64]:
+            identity = vl1.identity_of(address)
+            if identity is not None:
+                found.append(identity.to_bytes())
+            elif not address.is_reserved:
+                self.request(address, now)
+        if found:
+            vl1.sender.transmit(
+                peer, path, bytes((Verb.OK,)) + encode_ok(Verb.WHOIS, packet_id, b"".join(found)), now
+            )
+        return True
+
+    def receive_ok(self, peer: Peer, data: bytes, now: float) -> None:
+        """Take identities, from upstreams only (vl1.md 3.6)."""
+        vl1 = self._vl1
+        if not vl1.topology.is_upstream(peer.address):
+            vl1.counters["whois: not an upstream"] += 1
+            return
+        while data:
+            try:
+                identity, used = Identity.from_bytes(data)
+            except IdentityError:
+                vl1.counters["whois: malformed"] += 1
+                return
+            data = data[used:]
+            # Only what was asked for is kept: an answer may not fill the memory.
+            if identity.address in self._requests or identity.address in self._packets:
+                vl1.topology.add_peer(identity)
+                vl1.peer_learned(identity.address, now)
