@@ -132,6 +132,14 @@ class MACAddress(_Number):
 BROADCAST = MACAddress(0xFFFFFFFFFFFF)
 
 
+def _socket_text(ip: IPAddress) -> str:
+    """The text that sockets give: an IPv4 address in an IPv6 one is written in its own way."""
+    number = int(ip)
+    if ip.version == 6 and (number >> 32 == 0xFFFF or 1 << 16 <= number < 1 << 32):
+        return f"::{'ffff:' if number >> 32 else ''}{ipaddress.IPv4Address(number & 0xFFFFFFFF)}"
+    return str(ip)
+
+
 class Endpoint(NamedTuple):
     """A physical UDP endpoint: canonical IP text and port, so that it equals ``(host, port)`` of a socket."""
 
@@ -146,7 +154,7 @@ class Endpoint(NamedTuple):
         ip = ipaddress.ip_address(host) if isinstance(host, str) else host
         if getattr(ip, "scope_id", None) is not None:
             raise ValueError(f"an endpoint has no scope: {host}")
-        return cls(str(ip), port)
+        return cls(_socket_text(ip), port)
 
     @classmethod
     def parse(cls, text: str) -> Self:

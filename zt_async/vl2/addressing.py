@@ -1,0 +1,58 @@
+"""What follows from a network ID and a node address: MAC, IPv6 addresses, multicast groups. vl2.md 1.2, 1.3.
+
+Network IDs and node addresses may be plain integers.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Interface
+
+from zt_async.types import BROADCAST, IPAddress, MACAddress, NodeAddress
+
+_SOLICITED_NODE = 0x3333FF000000
+_LOW_40 = (1 << 40) - 1
+
+
+def first_octet(network_id: int) -> int:
+    """The first octet of every member's MAC; another one is that of something bridged."""
+    octet = network_id & 0xFE | 0x02
+    return octet if octet != 0x52 else 0x32
+
+
+def member_mac(network_id: int, address: int) -> MACAddress:
+    """The MAC of a member."""
+    return MACAddress(first_octet(network_id) << 40 | address ^ _mac_mask(network_id))
+
+
+def address_of_mac(network_id: int, mac: int) -> NodeAddress:
+    """The node address behind a MAC, which means something only if the first octet is right."""
+    return NodeAddress(mac & _LOW_40 ^ _mac_mask(network_id))
+
+
+def sixplane(network_id: int, address: int) -> IPv6Interface:
+    """The member's first 6PLANE address, of the /80 that is all its own; /40 is the whole network."""
+    short_id = (network_id ^ network_id >> 32) & 0xFFFFFFFF
+    return IPv6Interface((0xFC << 120 | short_id << 88 | address << 48 | 1, 40))
+
+
+def rfc4193(network_id: int, address: int) -> IPv6Interface:
+    """The member's RFC 4193 address; /88 is the whole network."""
+    return IPv6Interface((0xFD << 120 | network_id << 56 | 0x9993 << 40 | address, 88))
+
+
+def link_local(mac: int) -> IPv6Interface:
+    """The link-local address of a card, by modified EUI-64 (RFC 4291 appendix A)."""
+    eui64 = (mac >> 24 ^ 0x020000) << 40 | 0xFFFE << 24 | mac & 0xFFFFFF
+    return IPv6Interface((0xFE80 << 112 | eui64, 64))
+
+
+def resolution_group(ip: IPAddress) -> tuple[MACAddress, int]:
+    """The multicast group that resolves an IP address: its MAC, and ADI, which tells IPv4 addresses apart."""
+    if isinstance(ip, IPv4Address):
+        return BROADCAST, int(ip)
+    return MACAddress(_SOLICITED_NODE | int(ip) & 0xFFFFFF), 0
+
+
+def _mac_mask(network_id: int) -> int:
+    """Bytes 1 to 5 of the network ID, counted from its least significant one, in reverse."""
+    return int.from_bytes((network_id >> 8 & _LOW_40).to_bytes(5, "little"), "big")
