@@ -12,7 +12,13 @@ from zt_async.vl1.peer import Peer
 from zt_async.vl1.sender import make_body
 from zt_async.wire.inetaddress import Scope, ip_scope
 from zt_async.wire.packet import Verb
-from zt_async.wire.verbs import DirectPath, Rendezvous, decode_direct_paths, encode_direct_paths
+from zt_async.wire.verbs import (
+    PATH_FORGET,
+    PATH_REDIRECT,
+    Rendezvous,
+    decode_direct_paths,
+    encode_direct_paths,
+)
 
 if TYPE_CHECKING:
     from zt_async.vl1.core import VL1
@@ -32,6 +38,7 @@ PUSH_LIMIT: Final = 8
 MAX_PER_SCOPE_AND_FAMILY: Final = 8
 INTRODUCTION_INTERVAL: Final = 30.0  # s between introductions of one pair
 MAX_INTRODUCTIONS: Final = 8192
+MAX_AWAITED: Final = 256
 
 
 class Contact:
@@ -43,6 +50,8 @@ class Contact:
         self._under_way: set[tuple[int, int, Endpoint]] = set()
         self._counter = 0
         self._introduced: dict[tuple[int, int], float] = {}
+        self._awaited: dict[int, tuple[int, Endpoint]] = {}
+        """Where to meet peers that are not known yet."""
 
     # Probing
 
@@ -116,9 +125,9 @@ class Contact:
             return
         probed: Counter[tuple[Scope, int]] = Counter()
         for endpoint, flags in decode_direct_paths(payload):
-            if flags & DirectPath.FORGET or not self.allowed(peer, endpoint):
+            if flags & PATH_FORGET or not self.allowed(peer, endpoint):
                 continue
-            if flags & DirectPath.REDIRECT:
+            if flags & PATH_REDIRECT:
                 self._redirect(peer, path, endpoint, now)
             elif not any(e.path.endpoint == endpoint and e.path.is_alive(now) for e in peer.entries):
                 group = (ip_scope(endpoint.ip), endpoint.family)
@@ -147,13 +156,28 @@ class Contact:
             return
         rendezvous = Rendezvous.decode(payload)
         other = vl1.topology.peers.get(rendezvous.peer)
-        endpoint = rendezvous.endpoint
-        if other is None or not self.allowed(other, endpoint):
+        if other is None:
+            # It comes along with the stranger's first packet, before the root could tell who that is.
+            if len(self._awaited) < MAX_AWAITED:
+                self._awaited[rendezvous.peer] = (path.socket, rendezvous.endpoint)
+                vl1.whois.request(rendezvous.peer, now)
+            return
+        self._meet(other, path.socket, rendezvous.endpoint, now)
+
+    def _meet(self, other: Peer, socket: int, endpoint: Endpoint, now: float) -> None:
+        vl1 = self._vl1
+        if not self.allowed(other, endpoint):
             vl1.counters["rendezvous: refused"] += 1
             return
         if endpoint.family == 4:
-            vl1.sender.send_dying(path.socket, endpoint, vl1.context.packet_id()[:4], 2)
-        self.attempt(other, path.socket, endpoint, now)
+            vl1.sender.send_dying(socket, endpoint, vl1.context.packet_id()[:4], 2)
+        self.attempt(other, socket, endpoint, now)
+
+    def learned(self, peer: Peer, now: float) -> None:
+        """A peer became known: meet it where a root said before."""
+        awaited = self._awaited.pop(peer.address, None)
+        if awaited is not None:
+            self._meet(peer, *awaited, now)
 
     def introduce(self, first: int, second: int, now: float) -> None:
         """Tell two peers, for whom we relay, where to meet: at most once in 30 s (vl1.md 5.10)."""
@@ -181,5 +205,6 @@ class Contact:
             self._vl1.sender.transmit(peer, path, body, now)
 
     def expire(self, now: float) -> None:
+        self._awaited.clear()
         for pair in [p for p, at in self._introduced.items() if now - at >= 8 * INTRODUCTION_INTERVAL]:
             del self._introduced[pair]

@@ -247,8 +247,7 @@ class VL1:
         """A peer from the cache of an earlier run: its addresses are tried, none is trusted (vl1.md 5.11)."""
         if identity.address == self.address:
             return
-        peer = self.topology.add_peer(identity)
-        peer.last_receive = max(peer.last_receive, now)  # a grace period before it counts as silent
+        peer = self.topology.add_peer(identity, now)
         peer.hints = tuple(endpoints)
         self.pulse.try_hints(peer, now)
 
@@ -455,15 +454,17 @@ class VL1:
             replaced = peer.learn(path, now)
             self.reporter.learned(peer, path, replaced, now)
             self.sender.retry(peer.address, now)
-        elif now - path.confirmed >= 1.0:
-            path.confirmed = now
-            self.handshake.say_hello(peer, path, now)
+        else:
+            self.contact.attempt(peer, path.socket, path.endpoint, now)
 
     def peer_learned(self, address: int, now: float) -> None:
         """A node's identity became known: decode and send what waited for that."""
         for packet, path, _ in self.whois.learned(address):
             self._decode(packet, path, now)
         self.sender.retry(address, now)
+        peer = self.topology.peers.get(address)
+        if peer is not None:
+            self.contact.learned(peer, now)
 
     def surface_reported(self, peer: Peer, path: Path, surface: Endpoint, now: float) -> None:
         """A peer says under which address it sees us (vl1.md 5.8)."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from zt_async.crypto.identity import Identity
 from zt_async.crypto.keys import SessionKey
-from zt_async.errors import DecodeError, IdentityError, WorldError
+from zt_async.errors import DecodeError
 from zt_async.events import WorldChanged
 from zt_async.types import Endpoint
 from zt_async.vl1.limits import PrefixLimit
@@ -101,7 +101,7 @@ class Handshake:
         try:
             hello = Hello.decode(packet[HEADER_SIZE:])
             identity, _ = Identity.from_bytes(hello.identity)
-        except (DecodeError, IdentityError):
+        except DecodeError:
             vl1.counters["hello: malformed"] += 1
             return
         source = int.from_bytes(packet[13:18], "big")
@@ -159,7 +159,7 @@ class Handshake:
         if not valid:
             self._vl1.counters["hello: invalid identity"] += 1
             return
-        peer = self._vl1.topology.add_peer(identity)
+        peer = self._vl1.topology.add_peer(identity, now)
         if peer.identity != identity:
             return
         for packet, path in validation.copies:
@@ -227,7 +227,7 @@ class Handshake:
         while data:
             try:
                 world, used = World.from_bytes(data)
-            except (DecodeError, WorldError):
+            except DecodeError:
                 vl1.counters["world: malformed"] += 1
                 return
             data = data[used:]

@@ -26,7 +26,6 @@ class Path:
     """A local UDP socket and a remote endpoint; shared by the peers that are reached through it."""
 
     __slots__ = (
-        "confirmed",
         "echo_answered",
         "endpoint",
         "last_receive",
@@ -47,8 +46,6 @@ class Path:
         self.last_receive = NEVER
         self.last_trusted = NEVER
         self.echo_answered = NEVER
-        self.confirmed = NEVER
-        """When a HELLO was last sent here because of an authentic packet from an unlearned path."""
         self.latency_ms: float | None = None
         self.outbox: list[bytes] = []
         self.trusted_path_id = 0

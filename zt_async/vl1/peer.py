@@ -45,6 +45,7 @@ class Peer:
         "hints_tried",
         "identity",
         "key",
+        "known_since",
         "last_full_hello",
         "last_nontrivial",
         "last_receive",
@@ -68,6 +69,7 @@ class Peer:
         self.version = Version()
         self.replied_hello = False
         """It answered a HELLO of ours, so it knows our version, and AES is safe with every core (vl1.md 8)."""
+        self.known_since = NEVER
         self.last_receive = NEVER
         self.last_nontrivial = NEVER
         self.last_trusted = NEVER
@@ -95,11 +97,13 @@ class Peer:
 
     @property
     def needs_hello(self) -> bool:
-        """Probes must be HELLO: the version is unknown, or too old for ECHO (vl1.md 5.6)."""
+        """Probes must be HELLO: one side does not know the other's version, or it is too old (vl1.md 5.6)."""
+        if not self.replied_hello:
+            return True
         return self.version.protocol < FIRST_ECHO_PROTOCOL or self.version[1:] == _HELLO_ONLY
 
     def is_alive(self, now: float) -> bool:
-        return now - self.last_receive < PEER_ACTIVITY
+        return now - max(self.last_receive, self.known_since) < PEER_ACTIVITY
 
     def is_active(self, now: float) -> bool:
         return now - self.last_nontrivial < PEER_ACTIVITY

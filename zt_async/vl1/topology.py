@@ -34,20 +34,21 @@ class Topology:
 
     # Peers
 
-    def add_peer(self, identity: Identity) -> Peer:
+    def add_peer(self, identity: Identity, now: float = NEVER) -> Peer:
         """The peer of that address, made if there is none: the first identity seen for an address wins."""
         peer = self.peers.get(identity.address)
         if peer is None:
             if len(self.peers) >= self._max_peers + len(self.upstreams):
                 self._forget_longest_silent()
             peer = Peer(identity.public(), self.identity.agree(identity), self.address)
+            peer.known_since = now
             self.peers[identity.address] = peer
         return peer
 
     def _forget_longest_silent(self) -> None:
         others = [peer for address, peer in self.peers.items() if address not in self.upstreams]
         if others:
-            del self.peers[min(others, key=lambda peer: peer.last_receive).address]
+            del self.peers[min(others, key=lambda peer: max(peer.last_receive, peer.known_since)).address]
 
     # Worlds
 

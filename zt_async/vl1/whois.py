@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from zt_async.crypto.identity import Identity
-from zt_async.errors import IdentityError
+from zt_async.errors import DecodeError
 from zt_async.types import NodeAddress
 from zt_async.vl1.path import ANY_SOCKET, Path
 from zt_async.vl1.peer import Peer
@@ -141,11 +141,11 @@ class Whois:
         while data:
             try:
                 identity, used = Identity.from_bytes(data)
-            except IdentityError:
+            except DecodeError:
                 vl1.counters["whois: malformed"] += 1
                 return
             data = data[used:]
             # Only what was asked for is kept: an answer may not fill the memory.
             if identity.address in self._requests or identity.address in self._packets:
-                vl1.topology.add_peer(identity)
+                vl1.topology.add_peer(identity, now)
                 vl1.peer_learned(identity.address, now)

@@ -12,7 +12,7 @@ from zt_async.vl2.config import DEFAULT_MTU, NetworkConfig
 from zt_async.vl2.ndp import emulated_advertisement
 from zt_async.vl2.rules import IPV6, RuleTable, Verdict
 from zt_async.wire.packet import Verb
-from zt_async.wire.verbs import ExtFrame
+from zt_async.wire.verbs import EXT_ACKNOWLEDGE, ExtFrame
 
 MAX_BRIDGE_ROUTES: Final = 65_536
 
@@ -159,7 +159,7 @@ class Network:
         if config is None or ext.source in (0, self.mac):
             self.counters["in: own card"] += 1
             return None, False
-        acknowledge = bool(ext.flags & ExtFrame.ACKNOWLEDGE)
+        acknowledge = bool(ext.flags & EXT_ACKNOWLEDGE)
         if not ext.data:
             self.counters["in: empty"] += 1
             return None, acknowledge

@@ -20,6 +20,10 @@ from zt_async.wire.packet import ErrorCode
 
 IDENTITY_SIZE: Final = 71
 MOON_TYPE: Final = 127
+PATH_FORGET: Final = 0x01
+PATH_REDIRECT: Final = 0x02
+EXT_CERTIFICATE: Final = 0x01
+EXT_ACKNOWLEDGE: Final = 0x10
 MAX_DIRECT_PATHS_PACKET: Final = 1200  # bytes of a PUSH_DIRECT_PATHS packet that one more entry may not reach
 
 _REPLY = Struct("!BQ")
@@ -217,9 +221,6 @@ class DirectPath(NamedTuple):
     endpoint: Endpoint
     flags: int = 0
 
-    FORGET = 0x01
-    REDIRECT = 0x02
-
 
 def encode_direct_paths(endpoints: Sequence[Endpoint]) -> list[bytes]:
     """As many payloads as are needed to keep each packet below 1,200 bytes."""
@@ -294,9 +295,6 @@ class ExtFrame:
     data: bytes
     certificate: bytes = b""
 
-    CERTIFICATE = 0x01
-    ACKNOWLEDGE = 0x10
-
     def encode(self) -> bytes:
         return b"".join(
             (
@@ -315,7 +313,7 @@ class ExtFrame:
         reader = Reader(payload)
         network_id = NetworkId(reader.u64())
         flags = reader.u8()
-        certificate = _take_certificate(reader) if flags & cls.CERTIFICATE else b""
+        certificate = _take_certificate(reader) if flags & EXT_CERTIFICATE else b""
         destination = MACAddress.from_packed(reader.take(6))
         source = MACAddress.from_packed(reader.take(6))
         ethertype = reader.u16()
