@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 from zt_async.vl1.path import ANY_SOCKET, NEVER, PATH_HEARTBEAT, Path
 from zt_async.vl1.peer import Peer
-from zt_async.wire.packet import Verb
 
 if TYPE_CHECKING:
     from zt_async.vl1.core import VL1

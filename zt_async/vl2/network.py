@@ -128,7 +128,7 @@ class Network:
         return prefix
 
     def _outgoing_multicast(self, frame: Frame, back: list[Frame]) -> None:
-        to_mac, from_mac, ethertype, payload = frame
+        _, from_mac, ethertype, payload = frame
         config = self.config
         if config is not None and config.ndp_emulation and ethertype == IPV6:
             answer = emulated_advertisement(payload, from_mac, self.id, self.own, config.addresses)
