@@ -117,8 +117,8 @@ class StackConfig:
 class NodeConfig:
     """A node's own settings. Times are seconds, sizes bytes."""
 
-    port: int = 9993
-    """Primary UDP port; 0 picks a free one from 20000 to 65499."""
+    port: int = 0
+    """Primary UDP port; 0 picks a free one from 20000 to 65499. The daemon's port is 9993."""
 
     secondary_port: int | None = 0
     """A second UDP port, which helps through some NATs; 0 picks one, None does without."""

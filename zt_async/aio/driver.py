@@ -1,4 +1,4 @@
-"""The only pump: feeds the core what arrived, carries out what it made, and keeps its one timer (DESIGN 3)."""
+"""The only pump: feeds the core what arrived, carries out what it made, and keeps its one timer. DESIGN 3."""
 
 from __future__ import annotations
 
@@ -7,19 +7,13 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from zt_async.aio.udp import Udp
 from zt_async.crypto.identity import Identity
 from zt_async.events import Event
 from zt_async.node import Node as Core
-from zt_async.types import Endpoint, Flight
+from zt_async.types import Endpoint
 
 logger = logging.getLogger("zt_async.aio")
-
-
-class Udp(Protocol):
-    """What carries datagrams: real sockets, or simulated ones."""
-
-    def send(self, flights: list[Flight], /) -> None:
-        """Send datagrams; what cannot be sent is counted and lost, as datagrams are."""
 
 
 class ReadyOwner(Protocol):
@@ -52,9 +46,16 @@ class Driver:
         self._stopped = False
 
     def start(self, udp: Udp) -> None:
-        """Begin to carry datagrams."""
+        """Open the sockets and begin to carry datagrams. Raises PortUnavailable."""
+        udp.open(self.on_datagrams)
         self._udp = udp
+        self.sockets_changed()
         self.pump()
+
+    def sockets_changed(self) -> None:
+        """Tell the core at which addresses of this host it can be met."""
+        if self._udp is not None:
+            self.core.vl1.local_endpoints = tuple(self._udp.sockets.values())
 
     def stop(self) -> None:
         """Carry nothing any more."""
