@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from zt_async.testing.host import Host, Middlebox
 from zt_async.testing.link import Link, Wire
-from zt_async.types import IPNetwork
+from zt_async.types import Endpoint, IPNetwork
 
 
 class Topology:
@@ -58,7 +58,7 @@ class Topology:
 
     def add_address(self, host: Host, address: str) -> str:
         """Give a host one more IP address; it still has to bind sockets there. Returns its canonical text."""
-        ip = str(ipaddress.ip_address(address))
+        ip = Endpoint.make(address, 0).host
         if ip in self._owners:
             raise ValueError(f"{ip} belongs to {self._owners[ip].name} already")
         self._owners[ip] = host
@@ -67,7 +67,7 @@ class Topology:
 
     def remove_address(self, host: Host, address: str) -> None:
         """Take an IP address away from a host, with the sockets on it."""
-        ip = str(ipaddress.ip_address(address))
+        ip = Endpoint.make(address, 0).host
         if self._owners.get(ip) is not host:
             raise ValueError(f"{ip} does not belong to {host.name}")
         host.close([number for number, local in host.sockets.items() if local.host == ip])
