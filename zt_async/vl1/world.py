@@ -214,7 +214,7 @@ class WorldPlan:
 
     @classmethod
     def moon_of(cls, root: Identity, signing_key: WorldKey) -> Self:
-        """The plan of a moon with one root, whose address is its ID. Endpoints and more roots can be added."""
+        """The plan of a moon with one root, whose address is its ID; more of them and endpoints can follow."""
         return cls(WorldType.MOON, root.address, (Root(root.public(), ()),), signing_key, signing_key.public)
 
     @classmethod

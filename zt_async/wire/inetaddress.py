@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 from typing import Final
 
 from zt_async.errors import DecodeError
-from zt_async.types import Endpoint, IPAddress, IPNetwork
+from zt_async.types import Endpoint, IPAddress
 from zt_async.wire.buffer import Reader
 
 _NONE: Final = 0
@@ -34,7 +34,8 @@ def read_endpoint(reader: Reader) -> Endpoint | None:
     if kind in (_ETHERNET, _BLUETOOTH):
         reader.offset += 6
     elif kind == _OTHER:
-        reader.offset += reader.u16()
+        size = reader.u16()
+        reader.offset += size
     elif kind != _NONE:
         raise DecodeError("unknown kind of address")
     return None
@@ -107,36 +108,40 @@ def ip_scope(ip: IPAddress) -> Scope:
     return Scope.GLOBAL
 
 
-def prefix_network(prefix: Endpoint) -> IPNetwork:
-    """The network that a prefix is in.
-
-    Lengths that no address has, and 0 for IPv4, wrap around as on other nodes, which shift by them modulo the
-    word size.
-    """
+def prefix_netmask(prefix: Endpoint) -> IPAddress:
+    """The netmask. Lengths that do not fit wrap around as on other nodes, which shift modulo the word size."""
     ip, length = prefix.ip, prefix.port
     if isinstance(ip, IPv4Address):
-        return IPv4Network((ip, 32 - (-length & 31)), strict=False)
-    return IPv6Network((ip, length if length <= 64 else 128 - (-length & 63)), strict=False)
+        return IPv4Network((0, 32 - (-length & 31))).netmask
+    return IPv6Network((0, length if length <= 64 else 128 - (-length & 63))).netmask
+
+
+def prefix_network(prefix: Endpoint) -> IPAddress:
+    """The network's own address; with an IPv6 length of 0 it keeps the upper half, as on other nodes."""
+    ip = prefix.ip
+    if isinstance(ip, IPv4Address):
+        return IPv4Address(int(ip) & int(prefix_netmask(prefix)))
+    return IPv6Address(int(ip) & int(prefix_netmask(prefix._replace(port=prefix.port or 64))))
 
 
 def prefix_broadcast(prefix: Endpoint) -> IPv4Address | None:
-    """The broadcast address of an IPv4 prefix, by the same arithmetic; IPv6 has none."""
+    """The broadcast address of an IPv4 prefix; IPv6 has none."""
     ip = prefix.ip
     return IPv4Address(int(ip) | 0xFFFFFFFF >> (prefix.port & 31)) if isinstance(ip, IPv4Address) else None
 
 
 def is_network(prefix: Endpoint) -> bool:
-    """Whether all host bits are zero, and there are some on either side."""
+    """Whether there are host bits, though not only such, and all are zero."""
     ip = prefix.ip
-    return 0 < prefix.port < ip.max_prefixlen and prefix_network(prefix).network_address == ip
+    return 0 < prefix.port < ip.max_prefixlen and prefix_network(prefix) == ip
 
 
 def prefix_contains(prefix: Endpoint, ip: IPAddress) -> bool:
-    """Whether ``ip`` is in the prefix: in IPv4 whatever its host bits are, in IPv6 only if they are zero."""
+    """Whether ``ip`` is in the prefix: in IPv4 whatever its own host bits are, in IPv6 only if they are zero."""
     own = prefix.ip
     if own.version != ip.version:
         return False
-    if isinstance(own, IPv4Address):
-        return prefix.port == 0 or ip in prefix_network(prefix)
-    network = prefix_network(prefix)
-    return network.network_address == own and ip in network
+    mask = int(prefix_netmask(prefix))
+    if own.version == 6:
+        return int(ip) & mask == int(own)
+    return prefix.port == 0 or (int(ip) ^ int(own)) & mask == 0

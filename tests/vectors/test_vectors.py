@@ -1,0 +1,152 @@
+"""The vectors of this folder hold, and the checker would notice if they did not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.vectors.__main__ import main
+from tests.vectors.registry import Case, NotBuilt, known_kinds
+from tests.vectors.runner import check_file
+
+FOLDER = Path(__file__).parent
+KINDS = known_kinds()
+
+# Parts of inputs that do not matter to what their cases state.
+WITHOUT_CONSEQUENCE = {
+    "key_agreement pair-0-ab local_secret_string",  # its address
+    "key_agreement pair-0-ab remote_public_string",
+    "key_agreement low-order-zero local_secret_string",
+    "mac_ip address-fe000017ff address",
+    "packets key-tail-ignored aes_k0",
+    "packets key-tail-ignored aes_k1",
+    "poly1305 len-0 key",  # only its second half counts without a message
+    "salsa20 keystream-12-0 key",
+    "salsa20 keystream-12-0 iv",
+    "signatures S-plus-L signer_public_string",  # its address
+}
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.json")), ids=lambda path: path.stem)
+def test_every_case_of_the_file_holds(path):
+    outcome = check_file(path, KINDS[path.stem])
+    assert outcome.failures == []
+    assert outcome.passed
+
+
+def changed(value: object) -> object:
+    """The value with one thing about it wrong; None if it is empty."""
+    match value:
+        case bool():
+            return not value
+        case int():
+            return value + 1
+        case str() if value:
+            return ("1" if value[0] == "0" else "0") + value[1:]
+        case list() if value:
+            return [changed(value[0]), *value[1:]]
+        case dict():
+            key = next(iter(value))
+            return value | {key: changed(value[key])}
+    return None
+
+
+def planted_failures(kind: str) -> Iterator[tuple[str, Case]]:
+    """The first valid case of each shape, with each of its statements made wrong in turn."""
+    seen = set()
+    for case in json.loads((FOLDER / f"{kind}.json").read_text())["cases"]:
+        shape = (case.get("kind"), *sorted(case))
+        if case["valid"] and shape not in seen:
+            seen.add(shape)
+            for statement in case.keys() - {"name", "note", "kind"}:
+                wrong = changed(case[statement])
+                if wrong is not None:
+                    yield f"{kind} {case['name']} {statement}", case | {statement: wrong}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("aes_gmac_siv", "crypt_field", "identities", "inetaddress", "key_agreement", "lz4", "mac_ip"),
+        *("multicast_groups", "packets", "poly1305", "salsa20", "signatures", "worlds"),
+    ],
+)
+def test_every_wrong_statement_is_noticed(kind):
+    unnoticed = set()
+    for what, case in planted_failures(kind):
+        try:
+            KINDS[kind](case, {})
+        except Exception:  # an error is a failure too: the input may not even parse
+            continue
+        unnoticed.add(what)
+    assert unnoticed == {what for what in WITHOUT_CONSEQUENCE if what.split()[0] == kind}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with a small file of vectors, two cases long."""
+    content = json.loads((FOLDER / "multicast_groups.json").read_text())
+    write(tmp_path / "multicast_groups.json", content["cases"][:2])
+    return tmp_path
+
+
+def write(path: Path, cases: list[Case]) -> None:
+    path.write_text(json.dumps({"description": "", "fields": {}, "cases": cases}))
+
+
+def test_the_command_line_names_what_it_checks_and_what_it_does_not_know(folder, capsys):
+    (folder / "README.md").write_text("not vectors")
+    write(folder / "tea_leaves.json", [{"name": "a"}])
+    assert main([str(folder)]) == 0
+    assert capsys.readouterr() == (
+        "multicast_groups: 2 passed, 0 failed\ntea_leaves: unknown kind, not checked\n",
+        "",
+    )
+
+
+def test_the_command_line_fails_for_a_planted_failure(folder):
+    path = folder / "multicast_groups.json"
+    cases = json.loads(path.read_text())["cases"]
+    cases[1]["adi"] += 1
+    write(path, cases)
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.vectors", str(folder)],
+        cwd=FOLDER.parent.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert run.stdout == "multicast_groups: 1 passed, 1 failed\n"
+    assert run.stderr.startswith(f"multicast_groups/{cases[1]['name']}: does not hold: assert adi == ")
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"fields": {}}', '{"fields": {}, "cases": [{}]}', "\udcff"])
+def test_a_file_that_holds_no_vectors_is_a_failure(folder, capsys, content):
+    (folder / "worlds.json").write_bytes(content.encode(errors="surrogateescape"))
+    assert main([str(folder)]) == 1
+    output, errors = capsys.readouterr()
+    assert output.splitlines()[1] == "worlds: 0 passed, 1 failed"
+    assert "worlds.json: not a file of test vectors" in errors
+
+
+def test_a_folder_without_vectors_is_an_error(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 2
+    assert "there are no test vectors" in capsys.readouterr().err
+    assert main([str(tmp_path / "missing")]) == 2
+    assert "cannot read the folder" in capsys.readouterr().err
+    assert main([]) == 2
+    assert "usage" in capsys.readouterr().err
+
+
+def test_cases_about_parts_not_built_are_told_apart(folder):
+    def check(case, fields):
+        raise NotBuilt
+
+    outcome = check_file(folder / "multicast_groups.json", check)
+    assert str(outcome) == "0 passed, 0 failed (2 more about parts not built yet)"
