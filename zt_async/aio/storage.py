@@ -1,0 +1,316 @@
+"""Where a node keeps what outlives it: a folder, memory, or something of the application's own.
+
+The folder has the layout of zerotier-one and libzt (vl1.md 6.1), so that each can go on with what another one
+left. Here are only names and bytes; ``zt_async.aio.state`` knows what they mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import stat
+import sys
+import time
+from collections.abc import Callable, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+import aiofiles
+import aiofiles.os
+
+from zt_async.errors import StorageError
+
+LOCK_FILE = "zt_async.lock"
+REFRESH_AFTER = 86_400.0  # seconds
+
+_fsync = aiofiles.os.wrap(os.fsync)
+_utime = aiofiles.os.wrap(os.utime)
+_chmod = aiofiles.os.wrap(os.chmod)
+
+
+class Kind(Enum):
+    """What is kept: the folder of its files, what their names end in, and the digits of a name before that."""
+
+    IDENTITY_SECRET = ("", "identity.secret", 0)
+    IDENTITY_PUBLIC = ("", "identity.public", 0)
+    PLANET = ("", "planet", 0)
+    MOON = ("moons.d", ".moon", 16)
+    PEER = ("peers.d", ".peer", 10)
+    NETWORK = ("networks.d", ".conf", 16)
+    NETWORK_SETTINGS = ("networks.d", ".local.conf", 16)
+
+    def file(self, name: str = "") -> str:
+        """The path in a node's folder. Raises ValueError for what is no name of this kind."""
+        folder, ending, digits = self.value
+        if not re.fullmatch(f"[0-9a-f]{{{digits}}}", name):
+            raise ValueError(f"the name of a {self.name} has {digits} hexadecimal digits, not {name!r}")
+        return f"{folder}/{name}{ending}" if folder else ending
+
+    def name_of(self, file: str) -> str | None:
+        """The name that a file in the folder stands for, None if it is another kind of file."""
+        _, ending, digits = self.value
+        found = re.fullmatch(f"([0-9a-f]{{{digits}}}){re.escape(ending)}", file)
+        return found and found[1]
+
+
+OLDER_NAMES = {Kind.PLANET: "roots"}
+"""What others called a file; read where the usual one is missing."""
+
+
+class Storage(Protocol):
+    """What a node needs of a place to keep things; implement it to keep them elsewhere.
+
+    Blobs have a kind and, where there are several of the kind, a name in hexadecimal digits. All methods raise
+    StorageError for what does not work.
+    """
+
+    async def open(self) -> None:
+        """Make ready for one node. Raises StorageError if another one uses this storage."""
+
+    async def load(self, kind: Kind, name: str = "") -> bytes | None:
+        """A blob, None if there is none."""
+
+    async def save(self, kind: Kind, data: bytes, name: str = "") -> None:
+        """Keep a blob, in place of the one before: wholly or, if that fails, not at all."""
+
+    async def delete(self, kind: Kind, name: str = "") -> None:
+        """Forget a blob; it may be gone already."""
+
+    async def names(self, kind: Kind) -> list[str]:
+        """The names of all blobs of a kind, in order."""
+
+    async def delete_older(self, kind: Kind, seconds: float) -> None:
+        """Forget the blobs of a kind that were not saved for so long."""
+
+    async def close(self) -> None:
+        """The node has ended. Another one may open the storage."""
+
+    def where(self, kind: Kind, name: str = "") -> str:
+        """What to call a blob when speaking to a user."""
+
+
+class MemoryStorage:
+    """Keeps things as long as this object lives."""
+
+    def __init__(
+        self,
+        blobs: Mapping[tuple[Kind, str], bytes] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``blobs`` is what is there to begin with, by kind and name; ``clock`` tells seconds."""
+        self.blobs = dict(blobs or {})
+        self._clock = clock
+        self._saved = dict.fromkeys(self.blobs, clock())
+        self._open = False
+
+    async def open(self) -> None:
+        if self._open:
+            raise StorageError("another node uses this storage: stop that one first")
+        self._open = True
+
+    async def load(self, kind: Kind, name: str = "") -> bytes | None:
+        return self.blobs.get((kind, name))
+
+    async def save(self, kind: Kind, data: bytes, name: str = "") -> None:
+        self.blobs[kind, name] = data
+        self._saved[kind, name] = self._clock()
+
+    async def delete(self, kind: Kind, name: str = "") -> None:
+        self.blobs.pop((kind, name), None)
+        self._saved.pop((kind, name), None)
+
+    async def names(self, kind: Kind) -> list[str]:
+        return sorted(name for other, name in self.blobs if other is kind)
+
+    async def delete_older(self, kind: Kind, seconds: float) -> None:
+        limit = self._clock() - seconds
+        for name in await self.names(kind):
+            if self._saved[kind, name] < limit:
+                await self.delete(kind, name)
+
+    async def close(self) -> None:
+        self._open = False
+
+    def where(self, kind: Kind, name: str = "") -> str:
+        return f"{kind.file(name)} (in memory)"
+
+
+class FileStorage:
+    """Keeps things in a folder, each in a file of its own.
+
+    Files are replaced as a whole, and are on the disk when ``save`` returns. What has not changed is not
+    written again. Secrets are for their owner's eyes only.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder).expanduser()
+        self._lock: int | None = None
+        self._saving = asyncio.Lock()
+
+    def where(self, kind: Kind, name: str = "") -> str:
+        return str(self._path(kind, name))
+
+    async def open(self) -> None:
+        """Make the folder, if it is not there, and lock it. Raises StorageError."""
+        if self._lock is not None:
+            raise StorageError(f"another node uses {self.folder}: stop that one first")
+        self._saving = asyncio.Lock()
+        path = self.folder / LOCK_FILE
+        try:
+            await aiofiles.os.makedirs(self.folder, mode=0o700, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except FileExistsError as error:
+            raise StorageError(f"{self.folder} is no folder") from error
+        except OSError as error:
+            raise _failure("write", path, error) from error
+        try:
+            _lock(descriptor)
+        except BlockingIOError as error:
+            owner = os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
+            os.close(descriptor)
+            raise StorageError(
+                f"another node (process {owner}) uses {self.folder}: stop that one, or choose another folder"
+            ) from error
+        except OSError as error:
+            os.close(descriptor)
+            raise _failure("lock", path, error) from error
+        os.truncate(descriptor, 0)
+        os.write(descriptor, b"%d\n" % os.getpid())
+        self._lock = descriptor
+
+    async def close(self) -> None:
+        """Unlock the folder."""
+        if self._lock is not None:
+            _unlock(self._lock)  # a forked child may have the descriptor too
+            os.close(self._lock)
+            self._lock = None
+
+    async def load(self, kind: Kind, name: str = "") -> bytes | None:
+        path = self._path(kind, name)
+        data = await self._read(path)
+        if data is None and kind in OLDER_NAMES:
+            path = self.folder / OLDER_NAMES[kind]
+            data = await self._read(path)
+        if data is not None and kind is Kind.IDENTITY_SECRET and sys.platform != "win32":
+            mode = (await aiofiles.os.stat(path)).st_mode
+            if stat.S_IMODE(mode) & 0o077:
+                with contextlib.suppress(OSError):  # it may be somebody else's file
+                    await _chmod(path, 0o600)
+        return data
+
+    async def save(self, kind: Kind, data: bytes, name: str = "") -> None:
+        path = self._path(kind, name)
+        async with self._saving:
+            if await self._read(path) == data:
+                await self._keep_young(path)
+                return
+            try:
+                await aiofiles.os.makedirs(path.parent, mode=0o700, exist_ok=True)
+                await _replace(path, data, 0o600 if kind is Kind.IDENTITY_SECRET else 0o644)
+            except OSError as error:
+                raise _failure("write", path, error) from error
+
+    async def delete(self, kind: Kind, name: str = "") -> None:
+        path = self._path(kind, name)
+        try:
+            await aiofiles.os.remove(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise _failure("delete", path, error) from error
+
+    async def names(self, kind: Kind) -> list[str]:
+        folder = self.folder / kind.value[0]
+        try:
+            files = await aiofiles.os.listdir(folder)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise _failure("read", folder, error) from error
+        return sorted(name for file in files if (name := kind.name_of(file)) is not None)
+
+    async def delete_older(self, kind: Kind, seconds: float) -> None:
+        limit = time.time() - seconds
+        for name in await self.names(kind):
+            path = self._path(kind, name)
+            with contextlib.suppress(FileNotFoundError):
+                if (await aiofiles.os.stat(path)).st_mtime < limit:
+                    await self.delete(kind, name)
+
+    def _path(self, kind: Kind, name: str) -> Path:
+        return self.folder / kind.file(name)
+
+    async def _read(self, path: Path) -> bytes | None:
+        try:
+            async with aiofiles.open(path, "rb") as file:
+                return await file.read()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _failure("read", path, error) from error
+
+    async def _keep_young(self, path: Path) -> None:
+        """Say that a file is still of use, to those who delete old ones."""
+        with contextlib.suppress(OSError):
+            if (await aiofiles.os.stat(path)).st_mtime < time.time() - REFRESH_AFTER:
+                await _utime(path)
+
+
+async def _replace(path: Path, data: bytes, mode: int) -> None:
+    """Write a file so that at any time either the old or the new content is there, whole."""
+    temporary = path.with_name(f"{path.name}.new")
+    with contextlib.suppress(FileNotFoundError):
+        await aiofiles.os.remove(temporary)
+    try:
+        async with aiofiles.open(
+            temporary, "xb", opener=lambda file, flags: os.open(file, flags, mode)
+        ) as file:
+            await file.write(data)
+            await file.flush()
+            await _fsync(file.fileno())
+        await aiofiles.os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            await aiofiles.os.remove(temporary)
+        raise
+    if sys.platform != "win32":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            await _fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _failure(verb: str, path: Path, error: OSError) -> StorageError:
+    return StorageError(f"cannot {verb} {path}: {error.strerror}")
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        """Raises BlockingIOError if somebody else has the lock."""
+        os.lseek(descriptor, 1 << 20, os.SEEK_SET)  # locked bytes cannot be read, so not those of the text
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise BlockingIOError(error.errno, error.strerror) from error
+        finally:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+
+    def _unlock(descriptor: int) -> None:
+        os.lseek(descriptor, 1 << 20, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        """Raises BlockingIOError if somebody else has the lock, be it in this process."""
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _unlock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
