@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from types import TracebackType
+from collections.abc import Callable
 from typing import Self
 
+from zt_async.errors import NodeNotRunning
 from zt_async.events import Event, EventsLost
 
 
@@ -17,31 +18,32 @@ class EventStream:
     events, is told so by an EventsLost in their place, and slows nobody else.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, on_close: Callable[[EventStream], None]) -> None:
         self._events: deque[Event] = deque()
         self._limit = limit
+        self._on_close = on_close
         self._lost = 0
         self._closed = False
         self._waiter: asyncio.Future[None] | None = None
 
     def put(self, event: Event) -> None:
         """Add an event; never waits."""
-        if self._closed:
-            return
         if len(self._events) >= self._limit:
             self._events.popleft()
             self._lost += 1
         self._events.append(event)
         self._wake()
 
-    def close(self) -> None:
+    def end(self) -> None:
         """No more events: the iteration ends after those that are queued."""
         self._closed = True
         self._wake()
 
-    @property
-    def is_closed(self) -> bool:
-        return self._closed
+    def close(self) -> None:
+        """Stop receiving; what is queued is dropped."""
+        self._events.clear()
+        self.end()
+        self._on_close(self)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -51,7 +53,7 @@ class EventStream:
         return self
 
     async def __anext__(self) -> Event:
-        while not self._events:
+        while not self._events and not self._lost:
             if self._closed:
                 raise StopAsyncIteration
             if self._waiter is not None:
@@ -66,15 +68,24 @@ class EventStream:
             return EventsLost(count=lost)
         return self._events.popleft()
 
+    async def next_of(self, kinds: tuple[type[Event], ...]) -> Event:
+        """The next event of these kinds; those in between are dropped. Raises NodeNotRunning at the end."""
+        async for event in self:
+            if isinstance(event, (*kinds, EventsLost)):
+                return event
+        raise NodeNotRunning("the node has stopped")
+
     async def aclose(self) -> None:
-        """Stop receiving; what is queued is dropped."""
-        self._events.clear()
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
+    async def __aexit__(self, *_: object) -> None:
+        self.close()

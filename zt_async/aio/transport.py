@@ -7,6 +7,7 @@ import errno
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+from zt_async.aio.resolve import socket_address
 from zt_async.aio.vsocket import VirtualSocket
 from zt_async.stack.tcp.connection import TcpConnection
 
@@ -27,7 +28,11 @@ class StreamTransport(asyncio.Transport):
     _start_tls_compatible = True
 
     def __init__(
-        self, node: Node, connection: TcpConnection, protocol: asyncio.BaseProtocol, on_lost: Callable[[], None]
+        self,
+        node: Node,
+        connection: TcpConnection,
+        protocol: asyncio.BaseProtocol,
+        on_lost: Callable[[], None] | None = None,
     ) -> None:
         super().__init__()
         self._node = node
@@ -41,8 +46,10 @@ class StreamTransport(asyncio.Transport):
         self._eof_written = False
         self._closing = False
         self._lost = False
+        self._lost_waiters: list[asyncio.Future[None]] = []
         self.set_protocol(protocol)
         connection.owner = self
+        node.transports.add(self)
 
     def begin(self) -> None:
         """Tell the protocol, then whatever has arrived meanwhile."""
@@ -133,7 +140,19 @@ class StreamTransport(asyncio.Transport):
         try:
             self._protocol.connection_lost(error)
         finally:
-            self._on_lost()
+            self._node.transports.discard(self)
+            for waiter in self._lost_waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+            if self._on_lost is not None:
+                self._on_lost()
+
+    async def wait_lost(self) -> None:
+        """Wait until ``connection_lost`` was called."""
+        if self in self._node.transports:
+            waiter = self._node.loop.create_future()
+            self._lost_waiters.append(waiter)
+            await waiter
 
     # asyncio.Transport
 
@@ -228,11 +247,11 @@ class StreamTransport(asyncio.Transport):
         connection = self._connection
         match name:
             case "peername":
-                return connection.remote_address
+                return socket_address(connection.remote)
             case "sockname":
-                return connection.local_address
+                return socket_address(connection.local)
             case "socket":
-                return VirtualSocket(connection)
+                return VirtualSocket(connection, self._node)
             case "peer":
                 return self._node.peer_of(connection)
             case "network":

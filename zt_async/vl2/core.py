@@ -30,7 +30,15 @@ from zt_async.vl2.adhoc import NoSuchNetwork, ad_hoc_config
 from zt_async.vl2.config import NetworkConfig
 from zt_async.vl2.network import Network
 from zt_async.wire.packet import ErrorCode, Verb
+from zt_async.wire.verbs import decode_error
 
+_REFUSALS: Final = {
+    ErrorCode.OBJECT_NOT_FOUND: NetworkStatus.NOT_FOUND,
+    ErrorCode.UNSUPPORTED_OPERATION: NetworkStatus.NOT_FOUND,
+    ErrorCode.NETWORK_ACCESS_DENIED: NetworkStatus.ACCESS_DENIED,
+    ErrorCode.AUTHENTICATION_REQUIRED: NetworkStatus.AUTHENTICATION_REQUIRED,
+}
+_ANSWERS_TO_REQUESTS: Final = (ErrorCode.OBJECT_NOT_FOUND, ErrorCode.UNSUPPORTED_OPERATION)
 _FRAME_HEAD: Final = 11  # verb byte, network ID, ethertype
 
 
@@ -177,10 +185,21 @@ class VL2:
                         raise DecodeError("truncated")
                     code = ErrorCode.UNSUPPORTED_OPERATION
                     self._vl1.refuse(peer, path, Verb.NETWORK_CONFIG_REQUEST, packet_id, code, body[1:9], now)
+                case Verb.ERROR:
+                    self._receive_error(peer, body)
                 case _:
                     self.counters[f"in: verb {verb:#04x} not taken"] += 1
         except DecodeError as error:
             self.counters[f"in: {error}"] += 1
+
+    def _receive_error(self, peer: Peer, body: bytes) -> None:
+        """What a network's controller says instead of a configuration (vl2.md 2.9); others are not heard."""
+        in_re, _, code, data = decode_error(body[1:])
+        network = self._by_packed.get(data[:8])
+        if network is None or network.id.controller != peer.address:
+            self.counters["in: error not from the controller"] += 1
+        elif code in _REFUSALS and (in_re == Verb.NETWORK_CONFIG_REQUEST or code not in _ANSWERS_TO_REQUESTS):
+            self._set_failure(network, _REFUSALS[code])
 
     def _receive_ext_frame(self, peer: Peer, path: Path, packet_id: int, body: bytes, now: float) -> None:
         network = self._by_packed.get(body[1:9])

@@ -1,0 +1,544 @@
+"""Checks of the vectors about VL1: whole nodes are given packets, and what they send is opened and compared."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from tests.vectors.registry import Case, NotBuilt, vector_kind
+from zt_async.config import NodeConfig
+from zt_async.crypto.identity import Identity
+from zt_async.crypto.keys import SessionKey
+from zt_async.testing import SimClock, seeded_context
+from zt_async.types import Endpoint, NetworkId, NodeAddress
+from zt_async.vl1.core import VL1
+from zt_async.vl1.handshake import OWN_VERSION
+from zt_async.vl1.peer import Peer
+from zt_async.vl1.sender import make_body
+from zt_async.vl1.topology import Topology
+from zt_async.vl1.world import World, WorldKey, WorldType
+from zt_async.vl2.config import ROLE_BRIDGE, NetworkConfig
+from zt_async.vl2.core import VL2
+from zt_async.vl2.network import Network
+from zt_async.vl2.rules import Rule, RuleType
+from zt_async.wire.packet import ErrorCode, Suite, Verb, split, split_evenly
+from zt_async.wire.verbs import (
+    ExtFrame,
+    Hello,
+    HelloReply,
+    Rendezvous,
+    decode_direct_paths,
+    decode_error,
+    decode_moons,
+    decode_user_message,
+    decode_whois,
+    encode_direct_paths,
+    encode_error,
+    encode_frame,
+    encode_moons,
+    encode_user_message,
+    encode_whois,
+)
+
+unhex = bytes.fromhex
+NOW = 1000.0
+SOCKET = 0
+
+
+@cache
+def is_valid(identity: Identity) -> bool:
+    return identity.validate()
+
+
+def make_vl1(identity: Identity, planet: World | None = None) -> VL1:
+    clock = SimClock(NOW)
+    return VL1(identity, seeded_context("vectors", clock), NodeConfig(), planet)
+
+
+def bare_identity(address: str) -> Identity:
+    """An identity for a node of which a case tells the address alone."""
+    return Identity(NodeAddress.parse(address), bytes(64), bytes(64))
+
+
+def join_fields(fields: list[dict[str, Any]]) -> bytes:
+    """The bytes that named fields make."""
+    data = b""
+    for field in fields:
+        value = field["value"]
+        data += value.to_bytes(field["size"], "big") if isinstance(value, int) else unhex(value)
+        assert len(unhex(value) if isinstance(value, str) else bytes(field["size"])) == field["size"]
+    return data
+
+
+def whole_packets(datagrams: list[bytes]) -> list[bytes]:
+    """The packets of a flight, put together again."""
+    packets: list[bytes] = []
+    for datagram in datagrams:
+        if datagram[13] == 0xFF:
+            assert datagram[:8] == packets[-1][:8]
+            packets[-1] += datagram[16:]
+        else:
+            packets.append(datagram)
+    return packets
+
+
+class Sent:
+    """What a node sent since the last look, opened by its receivers. Probes of paths are kept apart."""
+
+    def __init__(self, vl1: VL1, keys: dict[NodeAddress, SessionKey], *, echoes: bool = True) -> None:
+        self.packets: list[tuple[NodeAddress, str, int, bytes, bytes]] = []
+        self.probes: list[bytes] = []
+        for flight in vl1.flights_to_send():
+            if flight.ttl is not None:
+                continue
+            for packet in whole_packets(flight.datagrams):
+                to = NodeAddress.from_packed(packet[8:13])
+                body = keys[to].open(packet)
+                assert body is not None
+                if body[0] == Verb.HELLO or (body == bytes((Verb.ECHO,)) and not echoes):
+                    self.probes.append(packet)
+                else:
+                    self.packets.append((to, str(flight.remote), body[0], body[1:], packet))
+
+
+# fragments
+
+
+@vector_kind("fragments")
+def check_fragments(case: Case, fields: dict[str, str]) -> None:
+    {"split": _check_split, "reassemble": _check_reassemble}[case["kind"]](case)
+
+
+def _receiver_of(case: Case) -> tuple[VL1, SessionKey]:
+    vl1 = make_vl1(bare_identity(case["destination"]))
+    key = SessionKey(unhex(case["agreed_key"]))
+    source = bare_identity(case["source"])
+    vl1.topology.peers[source.address] = Peer(source, key, vl1.address)
+    return vl1, key
+
+
+def _check_split(case: Case) -> None:
+    packet = unhex(case["packet"])
+    mtu = case["mtu"]
+    expected = []
+    for piece in case["wire"]:
+        if "header" in piece:
+            start = piece["from"]
+            expected.append(unhex(piece["header"]) + packet[start : start + piece["length"]])
+        else:
+            expected.append(packet[: piece["first_bytes_of_packet"]])
+    assert len(expected) == case["fragments_total"]
+    assert bool(packet[18] & 0x40) is (len(expected) > 1)
+    try:
+        pieces = split(packet, mtu, mtu - 16)
+    except ValueError:
+        assert not case["valid"]
+        return
+    assert case["valid"]
+    assert pieces == expected
+    even = split_evenly(packet, mtu) if len(packet) > mtu else [packet]
+    assert len(even) == len(pieces)
+    assert max(map(len, even)) <= mtu
+    assert len({len(piece) for piece in even[:-1]}) <= 1
+    for datagrams in (pieces, even, pieces[::-1]):
+        vl1, key = _receiver_of(case)
+        vl1.receive_datagrams(SOCKET, Endpoint("10.0.0.1", 9993), datagrams, NOW)
+        _check_arrived(vl1, key, case["verb"], packet)
+
+
+def _check_arrived(vl1: VL1, key: SessionKey, verb: int, packet: bytes) -> None:
+    """The packet went through: an ECHO is answered, a FRAME handed on."""
+    body = key.open(packet)
+    assert body is not None
+    assert body[0] & 0x1F == verb
+    if verb == Verb.ECHO:
+        replies = Sent(vl1, {NodeAddress.from_packed(packet[13:18]): key}).packets
+        assert [(r[2], r[3]) for r in replies] == [(Verb.OK, b"\x08" + packet[:8] + body[1:])]
+    else:
+        assert [(p[2], p[4]) for p in vl1.take_packets()] == [(verb, body)]
+
+
+def _check_reassemble(case: Case) -> None:
+    vl1, key = _receiver_of(case)
+    source = NodeAddress.parse(case["source"])
+    complete_after = None
+    payload = None
+    for index, datagram in enumerate(case["received"]):
+        vl1.receive_datagrams(SOCKET, Endpoint("10.0.0.1", 9993), [unhex(datagram)], NOW + index)
+        for _, _, verb, data, _ in Sent(vl1, {source: key}).packets:
+            assert verb == Verb.OK
+            assert data[0] == case["verb"] == Verb.ECHO
+            complete_after, payload = index, data[9:]
+    assert complete_after == case["complete_after"]
+    assert case["valid"] is (payload is not None)
+    if payload is not None:
+        assert payload == unhex(case["payload"])
+
+
+# hello
+
+
+@vector_kind("hello")
+def check_hello(case: Case, fields: dict[str, str]) -> None:
+    {"exchange": _check_exchange, "input": _check_input}[case["kind"]](case)
+
+
+def _check_exchange(case: Case) -> None:
+    sender, receiver = (
+        Identity.parse(case["sender_secret_string"]),
+        Identity.parse(case["receiver_secret_string"]),
+    )
+    key = sender.agree(receiver)
+    packet = unhex(case["hello"])
+    facts = {field["name"]: field for field in case["hello_fields"]}
+    assert join_fields(case["hello_fields"]) == packet
+    hello = Hello.decode(packet[28:])
+    body = key.open(packet)
+    assert body == packet[27:]
+    assert hello.encode() == packet[28:]
+    assert hello.version.pack() == b"".join(
+        unhex(facts[name]["value"]) for name in ("protocol_version", "major", "minor", "revision")
+    )
+    assert hello.clock_ms == int(facts["timestamp"]["value"], 16)
+    assert Identity.from_bytes(hello.identity)[0] == sender
+    assert str(Identity.from_bytes(hello.identity)[0]) == facts["identity"]["text"]
+    assert str(hello.sent_to) == facts["physical_destination"]["text"] == case["sent_to"]
+    assert hello.planet == (int(facts["planet_id"]["value"], 16), int(facts["planet_timestamp"]["value"], 16))
+    tail = key.crypt_field(packet[:8], hello.tail)
+    assert tail == unhex(facts["encrypted_rest"]["decrypted"])
+    moons = decode_moons(tail)
+    assert encode_moons(moons) == tail
+    assert key.seal(packet[:8], packet[8:18], 0, packet[27:], Suite.CLEAR) == packet
+
+    ok = unhex(case["ok"])
+    ok_body = key.open(ok)
+    assert ok_body == bytes((Verb.OK,)) + unhex(case["ok_payload"])
+    assert join_fields(case["ok_fields"]) == unhex(case["ok_payload"])
+    assert (ok[18] & 0x38) >> 3 == case["ok_cipher"]
+    assert ok[:8] == unhex(case["ok_packet_id_on_wire"])
+    reply = HelloReply.decode(ok_body[10:])
+    assert reply.encode() == ok_body[10:]
+    assert list(reply.version) == case["sender_learns_version"]
+    assert str(reply.seen_as) == case["sender_at"]
+    worlds = _read_worlds(reply.worlds)
+
+    # Our node in the receiver's place answers with the same payload ...
+    planets = [world for world in worlds if world.type == WorldType.PLANET]
+    ours = make_vl1(receiver, planets[0] if planets else _planet(*hello.planet))
+    for moon in worlds:
+        if moon.type == WorldType.MOON:
+            assert ours.topology.offer(moon, always_accept_new=True)
+    if case["receiver_knows_sender"]:
+        peer = ours.topology.add_peer(sender, NOW)
+        peer.version = hello.version
+        peer.replied_hello = True
+    remote = Endpoint.parse(case["sender_at"])
+    ours.receive_datagrams(SOCKET, remote, [packet], NOW)
+    for identity in ours.take_validations():
+        ours.validated(identity, is_valid(identity), NOW)
+    sent = Sent(ours, {sender.address: key}, echoes=False)
+    assert [(at, verb, data) for _, at, verb, data, _ in sent.packets] == [
+        (case["sender_at"], Verb.OK, unhex(case["ok_payload"]))
+    ]
+    assert (sent.packets[0][4][18] & 0x38) >> 3 == case["ok_cipher"]
+    assert ours.topology.peers[sender.address].version == hello.version
+
+    # ... and in the sender's place learns what the sender learned.
+    theirs = make_vl1(sender)
+    peer = theirs.topology.add_peer(receiver, NOW)
+    theirs.expected.add(int.from_bytes(packet[:8], "big"), Verb.HELLO, receiver.address, NOW)
+    theirs.receive_datagrams(SOCKET, Endpoint.parse(case["sent_to"]), [ok], NOW + 0.05)
+    assert list(peer.version) == case["sender_learns_version"]
+    assert [str(entry.path.endpoint) for entry in peer.entries] == [case["sent_to"]]
+
+
+def _planet(world_id: int, timestamp: int) -> World | None:
+    """A planet of which the sender of a HELLO has the latest revision already."""
+    key = WorldKey.generate(lambda size: bytes(range(size)))
+    return World.make(WorldType.PLANET, world_id or 1234, [], signing_key=key, timestamp=timestamp)
+
+
+def _read_worlds(data: bytes) -> list[World]:
+    worlds = []
+    while data:
+        world, used = World.from_bytes(data)
+        worlds.append(world)
+        data = data[used:]
+    return worlds
+
+
+def _check_input(case: Case) -> None:
+    sender, receiver = (
+        Identity.parse(case["sender_secret_string"]),
+        Identity.parse(case["receiver_secret_string"]),
+    )
+    vl1 = make_vl1(receiver, _planet(1234, 1_700_000_000_000))
+    if case.get("receiver_knows_sender"):
+        vl1.topology.add_peer(sender, NOW)
+    if "receiver_has_instead" in case:
+        vl1.topology.add_peer(Identity.parse(case["receiver_has_instead"]), NOW)
+    key = SessionKey(unhex(case["agreed_key"]))
+    vl1.receive_datagrams(SOCKET, Endpoint.parse(case["sender_at"]), [unhex(case["hello"])], NOW)
+    for identity in vl1.take_validations():
+        vl1.validated(identity, is_valid(identity), NOW)
+    packets = Sent(vl1, {sender.address: key}, echoes=False).packets
+    assert case["valid"] is (len(packets) == 1 and packets[0][2] == Verb.OK)
+    if case.get("reply_verb") is None:
+        assert not packets
+        return
+    assert [(at, verb, data) for _, at, verb, data, _ in packets] == [
+        (case["sender_at"], case["reply_verb"], unhex(case["reply_payload"]))
+    ]
+    assert join_fields(case["reply_fields"]) == packets[0][3]
+
+
+# world_topology
+
+
+@vector_kind("world_topology")
+def check_world_topology(case: Case, fields: dict[str, str]) -> None:
+    worlds = [
+        World.from_bytes(unhex(text))[0] for text in (case["planet"], *case["moons"], case["candidate"])
+    ]
+    own = _own_identity(NodeAddress.parse(case["self"]), worlds)
+    topology = Topology(own, worlds[0], 1000)
+    for moon in worlds[1:-1]:
+        assert topology.offer(moon, always_accept_new=True)
+    for wanted in case["moon_seeds"]:
+        topology.want_moon(wanted["moon_id"], NodeAddress.parse(wanted["seed"]))
+    accepted = topology.offer(worlds[-1], always_accept_new=case["always_accept_new"])
+    assert accepted is case["accept"] is case["valid"]
+    assert sorted(str(NodeAddress(a)) for a in topology.upstreams) == case["upstreams_after"]
+    assert set(topology.upstreams) <= set(topology.peers)
+    assert len(topology.seeds) == case["seeds_left"]
+    assert topology.is_root is case["am_upstream_after"]
+    assert topology.planet is not None
+    assert topology.planet.timestamp == case["planet_timestamp_after"]
+    moons = [{"id": moon.id, "timestamp": moon.timestamp} for moon in topology.moons.values()]
+    assert sorted(moons, key=lambda m: m["id"]) == sorted(case["moons_after"], key=lambda m: m["id"])
+
+
+def _own_identity(address: NodeAddress, worlds: list[World]) -> Identity:
+    """Our identity: the one the worlds list under our address, or else any of that address.
+
+    A secret key is made up, because keys with the roots have to be agreed.
+    """
+    for world in worlds:
+        for root in world.roots:
+            if root.identity.address == address:
+                return Identity(address, root.identity.public_key, bytes(range(64)))
+    return Identity(address, bytes(64), bytes(range(64)))
+
+
+# payloads
+
+_NETWORK = NetworkId.parse("4449784f6100face")
+_VL1_VERBS = (
+    *("HELLO", "OK", "ERROR", "WHOIS", "RENDEZVOUS", "FRAME", "EXT_FRAME", "ECHO", "PUSH_DIRECT_PATHS"),
+    *("USER_MESSAGE", "NOP", "?"),
+)
+_NEEDS_CREDENTIALS = "needs membership certificates or multicast groups"
+
+
+@vector_kind("payloads_sent")
+def check_payloads_sent(case: Case, fields: dict[str, str]) -> None:
+    if case["verb_name"] not in _VL1_VERBS:
+        raise NotBuilt(case["verb_name"])
+    payload = unhex(case["payload"])
+    assert join_fields(case["fields"]) == payload
+    assert Verb[case["verb_name"]] == case["verb"]
+    values = [field["value"] for field in case["fields"]]
+    context = case.get("context", {})
+    compressible = case["verb"] in (Verb.USER_MESSAGE, Verb.PUSH_DIRECT_PATHS)
+    index = int(case["name"].partition("#")[2] or 0)
+    match case["verb"]:
+        case Verb.FRAME:
+            assert _made_of_frame(case, context) == bytes((Verb.FRAME,)) + payload
+            made = encode_frame(NetworkId.parse(values[0]), context["ethertype"], unhex(context["frame"]))
+        case Verb.EXT_FRAME:
+            ext = ExtFrame.decode(payload)
+            assert str(ext.destination).replace(":", "") == context["tap_destination_mac"]
+            assert str(ext.source).replace(":", "") == context["tap_source_mac"]
+            assert ext.ethertype == context["ethertype"]
+            assert unhex(context["frame"]).startswith(ext.data)
+            made = ext.encode()
+        case Verb.PUSH_DIRECT_PATHS:
+            endpoints = [Endpoint.parse(text) for text in context["paths"]]
+            made = encode_direct_paths(endpoints)[index]
+            assert {path.endpoint for path in decode_direct_paths(payload)} <= set(endpoints)
+        case Verb.WHOIS:
+            made = encode_whois([NodeAddress.parse(value) for value in values])
+            assert decode_whois(payload) == [NodeAddress.parse(value) for value in values]
+        case Verb.RENDEZVOUS:
+            peer, at = ("second", "second_at") if index == 0 else ("first", "first_at")
+            meeting = Rendezvous(NodeAddress.parse(context[peer]), Endpoint.parse(context[at]))
+            made = meeting.encode()
+            assert Rendezvous.decode(payload) == meeting
+            assert case["destination"] == context["first" if index == 0 else "second"]
+        case Verb.USER_MESSAGE:
+            made = encode_user_message(int(values[0], 16), unhex(values[1]) if len(values) > 1 else b"")
+            assert encode_user_message(*decode_user_message(payload)) == payload
+        case Verb.ECHO:
+            made = b""
+        case Verb.ERROR:
+            in_re, packet_id, code, data = decode_error(payload)
+            assert [in_re, f"{packet_id:016x}", code] == values[:3]
+            made = encode_error(in_re, packet_id, ErrorCode(code), data)
+        case _:
+            raise AssertionError(f"no check for {case['verb_name']}")
+    assert made == payload
+    body = make_body(Verb(case["verb"]), payload, compressible=compressible)
+    assert bool(body[0] & 0x80) is case["compressed_on_wire"]
+
+
+def _made_of_frame(case: Case, context: dict[str, Any]) -> bytes:
+    """The body that a network makes of an Ethernet frame."""
+    own, member = NodeAddress.parse(case["source"]), NodeAddress.parse(case["destination"])
+    network = Network(_NETWORK, own)
+    network.configure(NetworkConfig(network_id=_NETWORK, issued_to=own, private=False, rules=_ACCEPT_ALL))
+    frame = (
+        int(context["tap_destination_mac"], 16),
+        int(context["tap_source_mac"], 16),
+        context["ethertype"],
+        unhex(context["frame"]),
+    )
+    bodies, back = network.outgoing([frame])
+    assert not back
+    return bodies[member][0]
+
+
+_ACCEPT_ALL = (Rule(RuleType.ACTION_ACCEPT),)
+
+
+@vector_kind("payloads_received")
+def check_payloads_received(case: Case, fields: dict[str, str]) -> None:
+    situation = case["situation"]
+    if case["verb_name"] not in (*_VL1_VERBS, "NETWORK_CONFIG_REQUEST"):
+        raise NotBuilt(case["verb_name"])
+    certificates = situation["network_private"] and (situation["b_is_member"] or "com" in case["name"])
+    if case["verb_name"] in ("FRAME", "EXT_FRAME", "ERROR") and (
+        ("FRAME" in case["verb_name"] and certificates)
+        or "error-need-credentials" == case["name"]
+        or "groups_not_announced_lately" in situation
+        or "known_members" in situation
+    ):
+        raise NotBuilt(_NEEDS_CREDENTIALS)
+    identities = {name: Identity.parse(text) for name, text in fields["identities"].items()}  # type: ignore[attr-defined]
+    node = _Situation(identities, situation)
+    payload = unhex(case["payload"])
+    if "fields" in case and case["fields"]:
+        assert join_fields(case["fields"]) == payload
+    sender = node.by_address[case["from"]]
+    key = sender.agree(node.self)
+    hops = case.get("hops", 0)
+    packet = key.seal(
+        unhex(case["packet_id"]),
+        node.self.address.packed + sender.address.packed,
+        0,
+        bytes((case["verb"],)) + payload,
+        Suite.SALSA,
+    )
+    packet = packet[:18] + bytes((packet[18] | hops,)) + packet[19:]
+    node.vl1.receive_datagrams(SOCKET, node.at[sender.address], [packet], NOW)
+    node.vl2.receive_packets(node.vl1.take_packets(), NOW)
+
+    sent = Sent(node.vl1, {identity.address: node.self.agree(identity) for identity in identities.values()})
+    got = sorted((str(to), at, verb & 0x1F, data.hex()) for to, at, verb, data, _ in sent.packets)
+    expected = sorted((s["to"], s["at"], s["verb"], s["payload"]) for s in case["sends"])
+    pushes = [packet for packet in got if packet[2] == Verb.PUSH_DIRECT_PATHS]
+    assert [packet for packet in got if packet not in pushes] == expected
+    delivered = [
+        {
+            "source_mac": f"{source:012x}",
+            "destination_mac": f"{destination:012x}",
+            "ethertype": ethertype,
+            "frame": data.hex(),
+        }
+        for frames in node.vl2.take_frames().values()
+        for destination, source, ethertype, data in frames
+    ]
+    assert delivered == case["delivers"]
+    messages = [event.data.hex() for event in node.vl1.take_events() if hasattr(event, "data")]
+    assert messages == case.get("user_messages", [])
+    network = node.vl2.networks[_NETWORK]
+    if "network_status_after" in case:
+        assert network.status == case["network_status_after"]
+    routes = {f"{mac:012x}": str(member) for mac, member in network.bridge_routes.items()}
+    assert routes == case.get("bridge_routes_after", {})
+    changed = network.status != 1
+    assert case["valid"] is bool(expected or delivered or messages or routes or changed)
+
+
+class _Situation:
+    """The node under test and what it knows: a root, B, a controller and D, and one joined network."""
+
+    def __init__(self, identities: dict[str, Identity], situation: dict[str, Any]) -> None:
+        self.self = identities["self"]
+        self.by_address = {str(identity.address): identity for identity in identities.values()}
+        root = identities["root"]
+        self.at = {
+            root.address: Endpoint("198.51.100.1", 9993),
+            identities["b"].address: Endpoint("198.51.100.3", 20002),
+            identities["controller"].address: Endpoint("198.51.100.4", 20003),
+        }
+        key = WorldKey.generate(lambda size: bytes(range(size)))
+        planet = World.make(
+            WorldType.PLANET,
+            77,
+            [(root, [self.at[root.address]])],
+            signing_key=key,
+            timestamp=1_600_000_000_000,
+        )
+        self.vl1 = make_vl1(self.self, planet)
+        for name in ("root", "b", "controller", "d"):
+            peer = self.vl1.topology.add_peer(identities[name], NOW)
+            peer.version = OWN_VERSION
+            peer.replied_hello = True
+            if peer.address in self.at:
+                path = self.vl1.keep(self.vl1.path(SOCKET, self.at[peer.address]))
+                path.last_receive = NOW
+                peer.learn(path, NOW)
+            peer.last_receive = NOW
+        self.vl2 = VL2(self.vl1, self.vl1.context)
+        network = self.vl2.join(_NETWORK, NOW)
+        assert str(_NETWORK) == situation["network_id"]
+        specialists = [
+            identities[name].address | ROLE_BRIDGE
+            for name, flag in (("self", "self_is_bridge"), ("b", "b_is_bridge"))
+            if situation.get(flag)
+        ]
+        self.vl2.configure(
+            network,
+            NetworkConfig(
+                network_id=_NETWORK,
+                issued_to=self.self.address,
+                private=situation["network_private"],
+                timestamp=1_700_000_000_000,
+                credential_max_delta=600_000,
+                flags=2,
+                multicast_limit=situation["multicast_limit"],
+                rules=_rules(situation["rules"]) if "rules" in situation else _ACCEPT_ALL,
+                specialists=tuple(specialists),
+            ),
+        )
+
+
+def _rules(rules: list[dict[str, Any]]) -> tuple[Rule, ...]:
+    """Rules as the cases write them; NotBuilt for types that do not exist yet."""
+    made = []
+    for rule in rules:
+        if rule["type"] not in set(RuleType):
+            raise NotBuilt(rule["name"])
+        kind = RuleType(rule["type"])
+        operands = {
+            RuleType.MATCH_IP_PROTOCOL: lambda r: (r["ipProtocol"],),
+            RuleType.MATCH_ETHERTYPE: lambda r: (r["etherType"],),
+            RuleType.MATCH_IP_DEST_PORT_RANGE: lambda r: (r["start"], r["end"]),
+            RuleType.MATCH_CHARACTERISTICS: lambda r: (int(r["mask"], 16),),
+            RuleType.ACTION_TEE: lambda r: (int(r["address"], 16),),
+            RuleType.ACTION_WATCH: lambda r: (int(r["address"], 16),),
+            RuleType.ACTION_REDIRECT: lambda r: (int(r["address"], 16),),
+        }
+        operand = operands[kind](rule) if kind in operands else ()
+        made.append(Rule(kind, operand, inverted=rule["not"], alternative=rule["or"]))
+    return tuple(made)
