@@ -55,9 +55,9 @@ class UdpSocketStatus:
     """Number of the socket, as in ``PathInfo.local_socket``."""
     local: Endpoint
     sending: str
-    """``gso`` or ``plain``."""
+    """``gso`` or ``plain`` (or ``simulated``)."""
     receiving: str
-    """``gro`` or ``plain``."""
+    """``gro`` or ``plain`` (or ``simulated``)."""
     receive_buffer: int
     """Bytes that the system keeps for the socket while the loop is busy."""
 

@@ -3,9 +3,11 @@
 from zt_async.testing.clock import SimClock, seeded_context
 from zt_async.testing.host import Datagram, Host, Middlebox
 from zt_async.testing.link import Link
+from zt_async.testing.loop import VirtualLoop, run
 from zt_async.testing.pcap import Capture, PcapWriter, datagram_frame
 from zt_async.testing.simnet import Core, SimNet
 from zt_async.testing.trace import Trace, TraceEntry
+from zt_async.testing.udp import SimUdp
 
 __all__ = [
     "Capture",
@@ -17,8 +19,11 @@ __all__ = [
     "PcapWriter",
     "SimClock",
     "SimNet",
+    "SimUdp",
     "Trace",
     "TraceEntry",
+    "VirtualLoop",
     "datagram_frame",
+    "run",
     "seeded_context",
 ]

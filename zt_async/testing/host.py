@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
 
+from zt_async.aio.udp_socket import OnDatagrams
 from zt_async.types import Endpoint
 
 DEFAULT_TTL = 64
-
-OnDatagrams: TypeAlias = Callable[[int, Endpoint, list[bytes]], None]
-"""Takes socket number, remote endpoint and the datagrams that arrived from it together."""
 
 
 class Datagram(NamedTuple):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -45,7 +46,7 @@ class Core(Protocol):
         """Hand over what has become sendable."""
 
     def next_timer(self) -> float | None:
-        """When ``handle_timer`` wants to be called; None for never."""
+        """When ``handle_timer`` wants to be called; None (or infinity) for never."""
 
     def handle_timer(self, now: float, /) -> None:
         """Do what has become due."""
@@ -143,7 +144,7 @@ class SimNet(Topology):
 
     def _set_timer(self, attached: _Attached) -> None:
         deadline = attached.core.next_timer()
-        if deadline is None:
+        if deadline is None or deadline == math.inf:
             return
         deadline = max(deadline, self.clock.now)
         if attached.timer_event is None or deadline < attached.timer_event:
@@ -336,7 +337,7 @@ class SimNet(Topology):
         self.clock.advance_to(end)
 
     def _start(self) -> None:
-        if self._loop is not None:
+        if self._loop is not None and not self._loop.is_closed():
             raise RuntimeError("an event loop drives this network: wait for things there")
         self.wake()
         self._collect()
@@ -361,7 +362,7 @@ class SimNet(Topology):
 
     def _arm_loop(self) -> None:
         """Have the loop call for the next event."""
-        if self._loop is None or self._stepping:
+        if self._loop is None or self._stepping or self._loop.is_closed():
             return
         if self._dirty:
             self._schedule(self.clock.now, self._collect)
@@ -377,9 +378,11 @@ class SimNet(Topology):
     def _run_due(self) -> None:
         self._loop_timer = None
         now = self.clock.now + 1e-9  # the loop calls that much early
-        while self._events and self._events[0][0] <= now:
-            self._step()
-        self._arm_loop()
+        try:
+            while self._events and self._events[0][0] <= now:
+                self._step()
+        finally:
+            self._arm_loop()
 
     def __repr__(self) -> str:
         return f"<SimNet seed {self.seed}, {len(self.hosts)} hosts, {self.clock.now:.3f} s>"
