@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from zt_async.aio.resolve import Host, resolve_host, resolve_port
 from zt_async.aio.transport import StreamTransport
 from zt_async.stack.tcp.connection import TcpConnection
+from zt_async.stack.tcp.state import HANDSHAKE, State
 
 if TYPE_CHECKING:
     from zt_async.aio.node import Node
@@ -34,9 +35,9 @@ class _Handshake:
             return
         if self._connection.error is not None:
             self._done.set_exception(self._connection.error)
-        elif self._connection.is_finished:
+        elif self._connection.state is State.CLOSED:
             self._done.set_exception(ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED)))
-        elif self._connection.is_established:
+        elif self._connection.state not in HANDSHAKE:
             self._done.set_result(None)
 
 

@@ -461,17 +461,19 @@ class Node:
 
     def network_of(self, connection: TcpConnection) -> NetworkId | None:
         """The network a connection runs over; None if it is one to this node itself."""
-        name = connection.interface.name
-        return name if isinstance(name, NetworkId) else None
+        name = connection.flow.interface.name
+        return name if isinstance(name, NetworkId) and not connection.flow.is_local else None
 
     def peer_of(self, connection: TcpConnection) -> NodeAddress | None:
         """The node at the other end; None for an address that is no member's."""
         network_id = self.network_of(connection)
         if network_id is None:
             return self.address
-        mac = connection.interface.neighbors.mac_of(connection.destination)
+        neighbor = connection.flow.interface.neighbors.find(connection.flow.destination)
         network = self.core.vl2.networks.get(network_id)
-        return None if mac is None or network is None else network.member(mac)
+        if neighbor is None or neighbor.mac is None or network is None:
+            return None
+        return network.member(neighbor.mac)
 
     def __repr__(self) -> str:
         return f"<Node {self.address if self._used else 'not started'}>"

@@ -40,4 +40,4 @@ async def ping(node: Node, host: str, size: int) -> float:
         return await done
     finally:
         echo.owner = None
-        echo.close()
+        echo.cancel()

@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 from zt_async.aio.resolve import socket_address
 from zt_async.aio.vsocket import VirtualSocket
 from zt_async.stack.tcp.connection import TcpConnection
+from zt_async.stack.tcp.state import State
 
 if TYPE_CHECKING:
     from zt_async.aio.node import Node
+
+_ALL_DELIVERED: Final = (State.FIN_WAIT_2, State.TIME_WAIT, State.CLOSED)
+"""The peer has acknowledged all that was sent, FIN included."""
 
 HIGH_WATER: Final = 256 << 10  # bytes queued and not yet sent; a flight of a fast path is about as much
 
@@ -70,7 +74,7 @@ class StreamTransport(asyncio.Transport):
             self._call(self._protocol.resume_writing)
         if connection.error is not None:
             self._lose(connection.error)
-        elif connection.is_finished:
+        elif self._closing and connection.state in _ALL_DELIVERED:
             self._lose(None)
 
     def _read(self) -> None:
@@ -174,6 +178,7 @@ class StreamTransport(asyncio.Transport):
         self._closing = True
         self._connection.close()
         self._node.driver.schedule()
+        self._node.loop.call_soon(self.on_ready)
 
     def abort(self) -> None:
         """Send RST and drop what is queued."""
@@ -201,6 +206,8 @@ class StreamTransport(asyncio.Transport):
         if self._closing or not data:
             return
         connection = self._connection
+        if connection.error is not None:
+            return  # connection_lost is about to be called
         connection.send(data)
         if connection.unsent > self._high and not self._protocol_paused:
             self._protocol_paused = True

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
+import os
 import socket
 import struct
 from typing import TYPE_CHECKING, Any
@@ -55,7 +58,7 @@ class VirtualSocket:
         """Raises OSError for a socket that is not connected."""
         remote = getattr(self._target, "remote", None)
         if remote is None:
-            raise OSError(107, "Transport endpoint is not connected")
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
         return socket_address(remote)
 
     def getsockopt(self, level: int, option: int, buflen: int = 0) -> Any:
@@ -70,7 +73,7 @@ class VirtualSocket:
             return getattr(getattr(self._target, "error", None), "errno", None) or 0
         name = self._option(level, option)
         if name is not None and isinstance(self._target, TcpConnection):
-            value = self._target.options.get(name)
+            value = getattr(self._target.options, name) or 0
             return int(value * 1000) if name == "user_timeout" else int(value)
         return self._remembered.get((level, option), 0)
 
@@ -79,10 +82,18 @@ class VirtualSocket:
         number = struct.unpack("i", value[:4])[0] if isinstance(value, (bytes, bytearray)) and len(value) >= 4 else value
         name = self._option(level, option)
         if name is not None and isinstance(self._target, TcpConnection):
-            self._target.options.set(name, number / 1000 if name == "user_timeout" else number)
-            self._node.driver.schedule()
+            self._set(self._target, name, number)
         else:
             self._remembered[level, option] = number
+
+    def _set(self, connection: TcpConnection, name: str, number: int) -> None:
+        value: Any = number
+        if name in ("nodelay", "keepalive"):
+            value = bool(number)
+        elif name == "user_timeout":
+            value = number / 1000 if number else None
+        connection.options = dataclasses.replace(connection.options, **{name: value})
+        self._node.driver.schedule()
 
     @staticmethod
     def _option(level: int, option: int) -> str | None:

@@ -212,7 +212,7 @@ class Rendezvous:
 
 
 def _endpoint(ip: bytes, port: int) -> Endpoint:
-    return Endpoint(str(ip_address(ip)), port)
+    return Endpoint.make(ip_address(ip), port)
 
 
 class DirectPath(NamedTuple):
