@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pickle
 import random
+import secrets
 from dataclasses import FrozenInstanceError
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -76,6 +78,9 @@ def test_works_in_another_process():
     """As the plain Python hash would need it."""
     assert pickle.loads(pickle.dumps(A)).secret_text() == A_TEXT
     assert pickle.loads(pickle.dumps(A.public().validate))() is True
+    assert pickle.loads(pickle.dumps(partial(Identity.generate, secrets.token_bytes))).args == (
+        secrets.token_bytes,
+    )
 
 
 def test_signature():

@@ -28,10 +28,8 @@ def checksum(data: BytesLike, initial: int = 0, /) -> int:
     """RFC 1071: the ones-complement sum of ``initial`` and the 16-bit words of ``data``, not inverted."""
     if not 0 <= initial < 1 << 64:
         raise OverflowError("the initial sum is an unsigned integer of 64 bits")
-    total = int.from_bytes(data, "big") << 8 * (
-        len(data) & 1
-    )  # 65536 % 65535 == 1: the number is its words' sum
-    total += initial
+    # 65536 % 65535 == 1, and so the number is congruent to the sum of its 16-bit words.
+    total = initial + (int.from_bytes(data, "big") << 8 * (len(data) & 1))
     return total % 65535 or (65535 if total else 0)
 
 

@@ -31,9 +31,9 @@ class Identity:
 
     @classmethod
     def generate(cls, random_bytes: Callable[[int], bytes]) -> Self:
-        """Search for a key pair that makes an address: 16 tries on average, each an ``identity_hash``.
+        """Search for a key pair that makes an address: 15 tries on average, each an ``identity_hash``.
 
-        This takes 0.2 s on average (8 s without the extension): call it in a thread (a process).
+        This takes 0.2 s on average (6 s without the extension): call it in a thread (a process).
         """
         signing_secret = random_bytes(32)
         while True:
