@@ -141,8 +141,8 @@ class MemoryStorage:
 class FileStorage:
     """Keeps things in a folder, each in a file of its own.
 
-    Files are replaced as a whole, and are on the disk when ``save`` returns. What has not changed is not
-    written again. Secrets are for their owner's eyes only.
+    Files are replaced as a whole, and are on the disk when ``save`` returns (but for peers, which are a cache
+    of maybe thousands). What has not changed is not written again. Secrets are for their owner's eyes only.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -209,7 +209,8 @@ class FileStorage:
                 return
             try:
                 await aiofiles.os.makedirs(path.parent, mode=0o700, exist_ok=True)
-                await _replace(path, data, 0o600 if kind is Kind.IDENTITY_SECRET else 0o644)
+                mode = 0o600 if kind is Kind.IDENTITY_SECRET else 0o644
+                await _replace(path, data, mode, sync=kind is not Kind.PEER)
             except OSError as error:
                 raise _failure("write", path, error) from error
 
@@ -259,7 +260,7 @@ class FileStorage:
                 await _utime(path)
 
 
-async def _replace(path: Path, data: bytes, mode: int) -> None:
+async def _replace(path: Path, data: bytes, mode: int, *, sync: bool) -> None:
     """Write a file so that at any time either the old or the new content is there, whole."""
     temporary = path.with_name(f"{path.name}.new")
     with contextlib.suppress(FileNotFoundError):
@@ -270,13 +271,14 @@ async def _replace(path: Path, data: bytes, mode: int) -> None:
         ) as file:
             await file.write(data)
             await file.flush()
-            await _fsync(file.fileno())
+            if sync:
+                await _fsync(file.fileno())
         await aiofiles.os.replace(temporary, path)
     except OSError:
         with contextlib.suppress(OSError):
             await aiofiles.os.remove(temporary)
         raise
-    if sys.platform != "win32":
+    if sync and sys.platform != "win32":
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             await _fsync(folder)
