@@ -88,6 +88,7 @@ class Node:
         storage: Storage | None,
         config: NodeConfig,
         udp: Udp | None,
+        context: Context | None = None,
     ) -> None:
         self.config = config
         self.loop: asyncio.AbstractEventLoop
@@ -98,6 +99,9 @@ class Node:
         self.datagram_transports: set[DatagramTransport] = set()
         self._state = State(path, storage, identity, roots, config)
         self._udp = udp or UdpSockets(config)
+        self._context = context or Context(
+            random_bytes=secrets.token_bytes, wall_ms=lambda: time.time_ns() // 1_000_000
+        )
         self._streams: list[EventStream] = []
         self._online: set[asyncio.Future[None]] = set()
         self._running = False
@@ -116,8 +120,7 @@ class Node:
         self.loop = asyncio.get_running_loop()
         await self._state.open()
         try:
-            context = Context(random_bytes=secrets.token_bytes, wall_ms=lambda: time.time_ns() // 1_000_000)
-            self.core = Core(self._state.identity, context, self.config, self._state.planet)
+            self.core = Core(self._state.identity, self._context, self.config, self._state.planet)
             self.driver = Driver(self.core, self.loop, self._on_event, self._on_failure)
             now = self.driver.now()
             for moon in self._state.moons:

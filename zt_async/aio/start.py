@@ -12,6 +12,7 @@ from zt_async.aio.node import Node
 from zt_async.aio.storage import Storage
 from zt_async.aio.udp import Udp
 from zt_async.config import NodeConfig
+from zt_async.context import Context
 from zt_async.crypto.identity import Identity
 from zt_async.vl1.world import World
 
@@ -42,6 +43,7 @@ def start(
     storage: Storage | None = None,
     config: NodeConfig | None = None,
     udp: Udp | None = None,
+    context: Context | None = None,
     **settings: Any,
 ) -> Starting:
     """Start a node, whose folder is ``path``; without one it lives in memory only.
@@ -54,6 +56,7 @@ def start(
         storage: Where state is kept instead of a folder.
         config: All settings; ``settings`` are changes to it, by the names of NodeConfig.
         udp: What carries datagrams, instead of this host's UDP sockets.
+        context: Randomness and the time of day, instead of this host's; for simulations.
 
     Returns when the node runs; ``await node.online()`` waits for a root.
 
@@ -64,4 +67,6 @@ def start(
         ValueError, TypeError: A setting has no such value, or does not exist.
     """
     merged = dataclasses.replace(config or NodeConfig(), **settings)
-    return Starting(Node(path, roots=roots, identity=identity, storage=storage, config=merged, udp=udp))
+    return Starting(
+        Node(path, roots=roots, identity=identity, storage=storage, config=merged, udp=udp, context=context)
+    )
