@@ -28,5 +28,5 @@ def encode(frame: Frame) -> bytes:
 
 
 def multicast_mac(group: bytes) -> MACAddress:
-    """The MAC address that packets to a 16-byte IPv6 group go to: 33:33 and its last four bytes (RFC 2464)."""
+    """Where packets to a 16-byte IPv6 group go: 33:33 and the last four bytes (RFC 2464 section 7)."""
     return MACAddress(0x3333 << 32 | int.from_bytes(group[12:], "big"))

@@ -1,0 +1,41 @@
+"""Addresses between applications, who write text, and packets, which have bytes."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+from functools import lru_cache
+from typing import TypeAlias
+
+from zt_async.wire import ipv6
+
+Address: TypeAlias = tuple[str, int]
+"""Host, as canonical text, and port."""
+
+WILDCARD = ipv6.UNSPECIFIED
+
+
+def pack_address(host: str) -> bytes:
+    """The bytes of an IPv6 address.
+
+    Raises ValueError for anything else than an address, OSError(EAFNOSUPPORT) for one of another family.
+    """
+    address = ipaddress.ip_address(host)
+    if address.version != 6:
+        raise OSError(errno.EAFNOSUPPORT, f"{host} is not an IPv6 address")
+    if address.scope_id is not None:
+        raise ValueError(f"name the interface with interface=, not in the address {host}")
+    return address.packed
+
+
+@lru_cache(maxsize=1024)
+def address_text(packed: bytes) -> str:
+    """The canonical text of a packed address."""
+    return str(ipaddress.ip_address(packed))
+
+
+def check_port(port: int) -> int:
+    """Raises ValueError for anything but 0 to 65535."""
+    if not 0 <= port <= 0xFFFF:
+        raise ValueError(f"a port is 0 to 65535, not {port}")
+    return port

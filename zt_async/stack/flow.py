@@ -1,0 +1,91 @@
+"""A flow: packets of one protocol from an own address to a remote one, and the way they take."""
+
+from __future__ import annotations
+
+from zt_async.stack.host import Host
+from zt_async.stack.interface import Connection, Interface
+from zt_async.stack.neighbors import Neighbor
+from zt_async.wire import ip, ipv6
+from zt_async.wire.ethernet import multicast_mac
+
+_CONFIRM_AHEAD = 5.0  # s; renewing a confirmation with every acknowledgement would be waste
+
+
+class Flow:
+    """Cached where the packets come from: a route is looked up once, a header is made once for each size."""
+
+    __slots__ = (
+        *("_cached_header", "_cached_length", "_host", "_neighbor", "_next_hop", "destination", "hop_limit"),
+        *("interface", "is_local", "mtu", "protocol", "pseudo_sum", "source", "traffic_class"),
+    )
+
+    def __init__(
+        self,
+        host: Host,
+        interface: Interface,
+        source: bytes,
+        destination: bytes,
+        next_hop: bytes | None,
+        protocol: int,
+        mtu: int,
+    ) -> None:
+        """``next_hop`` is None for a packet to oneself."""
+        self._host = host
+        self._next_hop = next_hop
+        self._neighbor: Neighbor | None = None
+        self._cached_header = b""
+        self._cached_length = -1
+        self.interface = interface
+        self.is_local = next_hop is None
+        self.source = source
+        self.destination = destination
+        self.protocol = protocol
+        self.pseudo_sum = ip.pseudo_header_sum(source, destination, protocol)
+        self.mtu = mtu
+        self.hop_limit = host.config.hop_limit
+        self.traffic_class = 0
+
+    @property
+    def table(self) -> dict[bytes, Connection]:
+        """Where TCP connections of this flow are found."""
+        return self.interface.tcp
+
+    @property
+    def max_payload(self) -> int:
+        """Of an unfragmented packet, upper-layer header included."""
+        return self.mtu - ipv6.HEADER_SIZE
+
+    def header(self, length: int) -> bytes:
+        """The IP header of a packet with ``length`` bytes of payload."""
+        if length != self._cached_length:
+            self._cached_length = length
+            self._cached_header = self.make_header(length, self.protocol)
+        return self._cached_header
+
+    def make_header(self, length: int, next_header: int) -> bytes:
+        return ipv6.Header(
+            self.source, self.destination, next_header, length, self.hop_limit, self.traffic_class
+        ).encode()
+
+    def send(self, packets: list[bytes], now: float) -> None:
+        """Send whole IP packets, in order."""
+        neighbor = self._neighbor
+        if neighbor is not None and neighbor.fresh_until > now and neighbor.mac is not None:
+            self.interface.link.send(neighbor.mac, packets)
+        elif self._next_hop is None:
+            self._host.loopback += packets
+        elif ipv6.is_multicast(self._next_hop):
+            self.interface.link.send(multicast_mac(self._next_hop), packets)
+        elif packets:
+            self._neighbor = self.interface.neighbors.send(self._next_hop, packets, now)
+
+    def confirm(self, now: float) -> None:
+        """The remote was seen to receive what was sent."""
+        neighbor = self._neighbor
+        if neighbor is not None and neighbor.fresh_until < now + _CONFIRM_AHEAD:
+            self.interface.neighbors.confirm(neighbor, now)
+
+    def set_traffic(self, hop_limit: int, traffic_class: int) -> None:
+        self.hop_limit = hop_limit
+        self.traffic_class = traffic_class
+        self._cached_length = -1

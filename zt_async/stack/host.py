@@ -1,0 +1,76 @@
+"""What the parts of one stack share: settings, randomness, counters, timers, and lists of who has something."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Protocol
+
+from zt_async.config import StackConfig
+from zt_async.context import Context
+from zt_async.stack.timers import TimerQueue
+
+
+class Socket:
+    """Base of what an application holds. ``owner`` is free for whoever drives the stack."""
+
+    __slots__ = ("owner", "ready")
+
+    def __init__(self) -> None:
+        self.owner: object | None = None
+        self.ready = False  # is in the list that take_ready() gives out
+
+
+class Sender(Protocol):
+    """Something that may have packets to send when it is asked."""
+
+    scheduled: bool
+
+    def transmit(self, now: float) -> None: ...
+
+
+class Host:
+    """Shared by the interfaces, layers and sockets of one stack."""
+
+    __slots__ = ("config", "context", "counters", "generation", "loopback", "ready", "scheduled", "timers")
+
+    def __init__(self, context: Context, config: StackConfig) -> None:
+        self.context = context
+        self.config = config
+        self.counters: Counter[str] = Counter()
+        self.timers = TimerQueue()
+        self.generation = 0  # counts the changes of addresses, routes and MTUs that outdate a cached flow
+        self.ready: list[Socket] = []
+        self.scheduled: list[Sender] = []
+        self.loopback: list[bytes] = []  # packets from this stack to itself
+
+    def mark_ready(self, socket: Socket) -> None:
+        """Something changed that the socket's user can see."""
+        if not socket.ready:
+            socket.ready = True
+            self.ready.append(socket)
+
+    def schedule(self, sender: Sender) -> None:
+        """Call ``sender.transmit`` when packets are collected next."""
+        if not sender.scheduled:
+            sender.scheduled = True
+            self.scheduled.append(sender)
+
+
+class TokenBucket:
+    """A rate limit that allows bursts."""
+
+    __slots__ = ("_burst", "_rate", "_tokens", "_updated")
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate = rate
+        self._burst = self._tokens = burst
+        self._updated = 0.0
+
+    def take(self, now: float) -> bool:
+        """Whether one more is allowed at ``now``."""
+        self._tokens = min(self._burst, self._tokens + self._rate * max(0.0, now - self._updated))
+        self._updated = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True

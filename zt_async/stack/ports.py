@@ -1,0 +1,95 @@
+"""Which sockets have which local ports."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from math import gcd
+from typing import Generic, NamedTuple, TypeVar
+
+from zt_async.stack.addresses import WILDCARD
+from zt_async.stack.host import Host
+from zt_async.stack.interface import Interface
+from zt_async.stack.ip import os_error
+
+_S = TypeVar("_S")
+
+
+class Binding(NamedTuple):
+    """A port at one own address or at all of them, on one interface or on all."""
+
+    interface: Interface | None
+    address: bytes
+    port: int
+    reuse_port: bool = False
+
+    @property
+    def is_wildcard(self) -> bool:
+        return self.address == WILDCARD
+
+    def conflicts(self, other: Binding) -> bool:
+        """Both would receive the same packets."""
+        return (
+            self.port == other.port
+            and (self.interface is other.interface or self.interface is None or other.interface is None)
+            and (self.address == other.address or self.is_wildcard or other.is_wildcard)
+            and not (self.reuse_port and other.reuse_port)
+        )
+
+
+class PortTable(Generic[_S]):
+    """Bound sockets by port. Several share one only where all of them say so."""
+
+    __slots__ = ("_host", "_ports")
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._ports: dict[int, list[tuple[Binding, _S]]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._ports.values()))
+
+    def sockets(self) -> list[_S]:
+        return [socket for bound in self._ports.values() for _, socket in bound]
+
+    def choose(
+        self, address: bytes, port: int, interface: Interface | None, *, reuse_port: bool = False
+    ) -> Binding:
+        """A binding that conflicts with no other; port 0 picks an ephemeral one. Raises OSError(EADDRINUSE)."""
+        for candidate in [port] if port else ephemeral_ports(self._host):
+            binding = Binding(interface, address, candidate, reuse_port)
+            if not any(binding.conflicts(other) for other, _ in self._ports.get(candidate, ())):
+                return binding
+        raise os_error(errno.EADDRINUSE)
+
+    def add(self, binding: Binding, socket: _S) -> None:
+        self._ports.setdefault(binding.port, []).append((binding, socket))
+
+    def remove(self, binding: Binding, socket: _S) -> None:
+        remaining = [entry for entry in self._ports[binding.port] if entry[1] is not socket]
+        if remaining:
+            self._ports[binding.port] = remaining
+        else:
+            del self._ports[binding.port]
+
+    def candidates(self, interface: Interface, address: bytes, port: int) -> Iterator[list[_S]]:
+        """The sockets for a packet to ``address``, the most closely bound first."""
+        bound = self._ports.get(port)
+        if bound is None:
+            return
+        for wanted in ((interface, address), (None, address), (interface, WILDCARD), (None, WILDCARD)):
+            sockets = [s for binding, s in bound if (binding.interface, binding.address) == wanted]
+            if sockets:
+                yield sockets
+
+
+def ephemeral_ports(host: Host) -> Iterator[int]:
+    """All ephemeral ports in an order that nobody can foresee (RFC 6056 section 3.3.1)."""
+    first, last = host.config.ephemeral_ports
+    count = last - first + 1
+    start = host.context.random_below(count)
+    step = 1 + host.context.random_below(count)
+    while gcd(step, count) != 1:
+        step += 1
+    for i in range(count):
+        yield first + (start + i * step) % count

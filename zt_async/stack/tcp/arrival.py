@@ -1,0 +1,224 @@
+"""What an arriving segment does (RFC 9293 section 3.10.7), check by check in the order of the RFC.
+
+Ordinary segments of established connections do not come here; see ``TcpConnection.receive_packet``.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from zt_async.stack.tcp import state
+from zt_async.stack.tcp.seq import unwrap
+from zt_async.stack.tcp.state import State
+from zt_async.wire import tcp
+
+if TYPE_CHECKING:
+    from zt_async.stack.tcp.connection import TcpConnection
+
+_PAWS_LIFETIME = 24 * 86400.0  # RFC 7323 section 5.5
+_DEFAULT_MSS = 1220  # RFC 9293 MUST-15, for IPv6
+_MIN_MSS = 64  # a peer that wants less would be costly to serve
+_HALF = 0x80000000
+
+
+def segment_arrives(connection: TcpConnection, segment: tcp.Segment, now: float) -> None:
+    """Process any segment."""
+    if connection.state is State.SYN_SENT:
+        _in_syn_sent(connection, segment, now)
+    else:
+        _in_other_states(connection, segment, now)
+
+
+def take_syn(connection: TcpConnection, segment: tcp.Segment, now: float) -> None:
+    """Learn from the peer's SYN: its sequence numbers and what it offers."""
+    sender, receiver, options = connection.sender, connection.receiver, segment.options
+    receiver.begin(segment.seq)
+    connection.peer_mss = max(options.mss or _DEFAULT_MSS, _MIN_MSS)
+    connection.scaling = options.window_scale is not None
+    if connection.scaling:
+        connection.send_scale = options.window_scale or 0
+    else:
+        receiver.scale = 0
+        receiver.limit = min(receiver.limit, 0xFFFF)
+    sender.sack = options.sack_permitted
+    sender.timestamps = options.timestamps is not None
+    if options.timestamps is not None:
+        receiver.timestamp, connection.echo = options.timestamps
+        receiver.timestamp_at = now
+    connection.fit_path()
+
+
+def _in_syn_sent(connection: TcpConnection, segment: tcp.Segment, now: float) -> None:
+    """RFC 9293 section 3.10.7.3."""
+    sender = connection.sender
+    flags = segment.flags
+    if flags & tcp.ACK:
+        ack = unwrap(segment.ack, sender.iss)
+        if ack != sender.iss + 1:
+            if not flags & tcp.RST:
+                connection.refuse(segment, now)
+            return
+    if flags & tcp.RST:
+        if flags & tcp.ACK:
+            connection.fail(errno.ECONNREFUSED)
+        return
+    if not flags & tcp.SYN:
+        return
+    take_syn(connection, segment, now)
+    if flags & tcp.ACK:
+        sender.established(segment.window, connection.receiver.irs, sender.iss + 1, now)
+        _measure_handshake(connection, now)
+        connection.receiver.ack_now = True
+        connection.enter(State.ESTABLISHED, now)
+        if segment.payload or flags & tcp.FIN:
+            data = segment._replace(seq=segment.seq + 1 & 0xFFFFFFFF, flags=flags & ~tcp.SYN)
+            _take_data(connection, connection.receiver.nxt, data, now)
+    else:  # both sides opened at once (section 3.5, figure 7)
+        connection.state = State.SYN_RECEIVED
+        connection.begin_handshake(connection.handshake_deadline - now, now)
+
+
+def _in_other_states(connection: TcpConnection, segment: tcp.Segment, now: float) -> None:
+    """RFC 9293 section 3.10.7.4."""
+    sender, receiver = connection.sender, connection.receiver
+    flags = segment.flags
+    seq = unwrap(segment.seq, receiver.nxt)
+    end = seq + segment.size
+
+    if connection.state is State.SYN_RECEIVED and flags & tcp.SYN and seq == receiver.irs:
+        if flags & tcp.ACK and segment.ack == sender.iss + 1 & 0xFFFFFFFF:  # both opened at once
+            sender.established(segment.window, seq, sender.iss + 1, now)
+            _measure_handshake(connection, now)
+            receiver.ack_now = True
+            connection.enter(State.ESTABLISHED, now)
+        elif not flags & (tcp.RST | tcp.ACK):
+            connection.repeat_syn()
+        return
+
+    # First, the timestamp (RFC 7323 section 5.3) and the sequence number.
+    if sender.timestamps and not flags & tcp.RST and not _check_timestamp(connection, segment, seq, end, now):
+        return
+    if not _acceptable(connection, seq, end):
+        if flags & tcp.RST:
+            return
+        if seq != receiver.nxt or flags & tcp.SYN:
+            if segment.payload and end <= receiver.nxt:
+                receiver.repeated(seq, end)
+            else:
+                connection.challenge(now)
+            return
+        # The window is closed; the acknowledgement counts all the same.
+
+    # Second, RST (RFC 5961 section 3.2).
+    if flags & tcp.RST:
+        if seq == receiver.nxt:
+            _reset(connection)
+        else:
+            connection.challenge(now)
+        return
+
+    # Fourth, SYN (RFC 5961 section 4.2).
+    if flags & tcp.SYN:
+        connection.challenge(now)
+        return
+
+    # Fifth, ACK.
+    if not flags & tcp.ACK:
+        return
+    ack = unwrap(segment.ack, sender.una)
+    if connection.state is State.SYN_RECEIVED:
+        if ack != sender.iss + 1:
+            connection.refuse(segment, now)
+            return
+        if connection.listener is not None and not connection.listener.established(connection):
+            return  # no room to wait for accept; the peer will repeat
+        sender.established(segment.window << connection.send_scale, seq, ack, now)
+        _measure_handshake(connection, now)
+        connection.enter(State.ESTABLISHED, now)
+    elif ack > sender.nxt or ack < sender.una - sender.max_window:
+        connection.challenge(now)  # RFC 5961 section 5.2
+        return
+    elif ack >= sender.una:
+        window = segment.window
+        if seq < receiver.nxt and ack == sender.una:
+            window = connection.window_field  # an old segment has no news of the window
+        sacks = tuple([(unwrap(left, ack), unwrap(right, ack)) for left, right in segment.options.sacks])
+        connection.take_ack(seq, ack, window, sacks if sender.sack else (), segment.size, now)
+        if sender.fin_acked and connection.state in state.AFTER_FIN_ACKED:
+            connection.enter(state.AFTER_FIN_ACKED[connection.state], now)
+            if connection.state is State.CLOSED:
+                return
+
+    # Seventh, data, and eighth, FIN.
+    if segment.payload or flags & tcp.FIN:
+        _take_data(connection, seq, segment, now)
+
+
+def _check_timestamp(connection: TcpConnection, segment: tcp.Segment, seq: int, end: int, now: float) -> bool:
+    """PAWS, and keeping the timestamp to echo; False: drop the segment."""
+    receiver = connection.receiver
+    if segment.options.timestamps is None:
+        return False  # RFC 7323 section 3.2
+    value, echo = segment.options.timestamps
+    is_old = bool((value - receiver.timestamp) & _HALF)
+    if is_old and now - receiver.timestamp_at < _PAWS_LIFETIME:
+        connection.challenge(now)
+        return False
+    if seq <= receiver.acked_to and (end > receiver.acked_to or end == seq):  # section 4.3 (2)
+        receiver.timestamp = value
+        receiver.timestamp_at = now
+    if segment.flags & tcp.ACK:
+        connection.echo = echo
+    return True
+
+
+def _acceptable(connection: TcpConnection, seq: int, end: int) -> bool:
+    """Table 6 of RFC 9293: some of the segment is within the window."""
+    receiver = connection.receiver
+    if end == seq:
+        return receiver.nxt <= seq < receiver.edge or seq == receiver.nxt
+    return seq < receiver.edge and end > receiver.nxt
+
+
+def _take_data(connection: TcpConnection, seq: int, segment: tcp.Segment, now: float) -> None:
+    receiver = connection.receiver
+    if connection.state not in state.MAY_RECEIVE:
+        if segment.size:
+            receiver.ack_now = True  # after its FIN the peer can only repeat itself
+        return
+    data_end = seq + len(segment.payload)
+    if connection.discarding and data_end > receiver.nxt:
+        connection.abort()  # RFC 9293 section 3.6.1: data for nobody
+        return
+    if segment.flags & tcp.FIN and receiver.fin_at is None and data_end <= receiver.edge:
+        receiver.fin_at = data_end
+    if segment.payload and receiver.accept(seq, segment.payload):
+        connection.mark_ready()
+    if receiver.fin_at == receiver.nxt:
+        receiver.nxt += 1
+        receiver.ack_now = True
+        connection.eof_received = True
+        connection.enter(state.AFTER_PEER_FIN[connection.state], now)
+
+
+def _measure_handshake(connection: TcpConnection, now: float) -> None:
+    """The first round trip; with repeated SYNs only timestamps tell which of them was answered."""
+    sender = connection.sender
+    if connection.syns_sent == 1:
+        sender.rtt.sample(now - connection.syn_sent_at, now)
+    elif sender.timestamps and connection.echo is not None:
+        sender.rtt.sample(max(0.0, now - sender.echoed_by(connection.echo, now) + 0.001), now)
+
+
+def _reset(connection: TcpConnection) -> None:
+    """RFC 9293 section 3.10.7.4, second check: what a RST means in each state."""
+    match connection.state:
+        case State.SYN_RECEIVED if connection.listener is None:
+            connection.fail(errno.ECONNREFUSED)
+        case State.SYN_RECEIVED:
+            connection.end(None)
+        case State.CLOSING | State.LAST_ACK:
+            connection.end(None)
+        case _:
+            connection.fail(errno.ECONNRESET)
