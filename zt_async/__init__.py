@@ -1,3 +1,137 @@
-"""Asyncio-native ZeroTier."""
+"""Asyncio-native ZeroTier: a Python program on ZeroTier networks, with a TCP/IP stack of its own.
+
+import zt_async as zt
+
+async with zt.start("~/.local/share/myapp/zt") as node:
+    network = await node.join("ff1b581b58000000")
+    reader, writer = await zt.open_connection(peer_address, 7000)
+"""
+
+from zt_async.aio.api import (
+    create_connection,
+    create_datagram_endpoint,
+    create_server,
+    open_connection,
+    start_server,
+)
+from zt_async.aio.network import Network
+from zt_async.aio.node import Node, NodeStatus
+from zt_async.aio.start import Starting, start
+from zt_async.aio.storage import FileStorage, MemoryStorage, Storage
+from zt_async.aio.subscription import EventStream
+from zt_async.config import NodeConfig, StackConfig
+from zt_async.crypto.identity import Identity
+from zt_async.errors import (
+    AccessDenied,
+    DecodeError,
+    IdentityCollision,
+    IdentityError,
+    NetworkError,
+    NetworkNotFound,
+    NetworkNotJoined,
+    NodeFailed,
+    NodeNotRunning,
+    NotOnline,
+    PortUnavailable,
+    StorageError,
+    WorldError,
+    ZeroTierError,
+)
+from zt_async.events import (
+    AddressAdded,
+    AddressRemoved,
+    Event,
+    EventsLost,
+    IdentityCollided,
+    NetworkDown,
+    NetworkInfo,
+    NetworkJoined,
+    NetworkReady,
+    NetworkStatus,
+    NetworkUpdated,
+    NodeDown,
+    NodeOffline,
+    NodeOnline,
+    NodeUp,
+    PathAdded,
+    PathInfo,
+    PathRemoved,
+    PeerDirect,
+    PeerInfo,
+    PeerRelayed,
+    PeerUnreachable,
+    Route,
+    UserMessage,
+    WorldChanged,
+)
+from zt_async.types import Endpoint, MACAddress, NetworkId, NodeAddress
+from zt_async.vl1.world import Root, World, WorldKey, WorldType
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "AccessDenied",
+    "AddressAdded",
+    "AddressRemoved",
+    "DecodeError",
+    "Endpoint",
+    "Event",
+    "EventStream",
+    "EventsLost",
+    "FileStorage",
+    "Identity",
+    "IdentityCollided",
+    "IdentityCollision",
+    "IdentityError",
+    "MACAddress",
+    "MemoryStorage",
+    "Network",
+    "NetworkDown",
+    "NetworkError",
+    "NetworkId",
+    "NetworkInfo",
+    "NetworkJoined",
+    "NetworkNotFound",
+    "NetworkNotJoined",
+    "NetworkReady",
+    "NetworkStatus",
+    "NetworkUpdated",
+    "Node",
+    "NodeAddress",
+    "NodeConfig",
+    "NodeDown",
+    "NodeFailed",
+    "NodeNotRunning",
+    "NodeOffline",
+    "NodeOnline",
+    "NodeStatus",
+    "NodeUp",
+    "NotOnline",
+    "PathAdded",
+    "PathInfo",
+    "PathRemoved",
+    "PeerDirect",
+    "PeerInfo",
+    "PeerRelayed",
+    "PeerUnreachable",
+    "PortUnavailable",
+    "Root",
+    "Route",
+    "StackConfig",
+    "Starting",
+    "Storage",
+    "StorageError",
+    "UserMessage",
+    "World",
+    "WorldChanged",
+    "WorldError",
+    "WorldKey",
+    "WorldType",
+    "ZeroTierError",
+    "create_connection",
+    "create_datagram_endpoint",
+    "create_server",
+    "open_connection",
+    "start",
+    "start_server",
+]

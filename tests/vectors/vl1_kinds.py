@@ -189,6 +189,8 @@ def _check_exchange(case: Case) -> None:
         Identity.parse(case["receiver_secret_string"]),
     )
     key = sender.agree(receiver)
+    assert case["valid"]
+    _check_agreed(key, case)
     packet = unhex(case["hello"])
     facts = {field["name"]: field for field in case["hello_fields"]}
     assert join_fields(case["hello_fields"]) == packet
@@ -253,6 +255,12 @@ def _check_exchange(case: Case) -> None:
     assert [str(entry.path.endpoint) for entry in peer.entries] == [case["sent_to"]]
 
 
+def _check_agreed(key: SessionKey, case: Case) -> None:
+    """The two identities agree on the key that the case states."""
+    probe = bytes(8), bytes(10), 0, b"probe", Suite.SALSA
+    assert key.seal(*probe) == SessionKey(unhex(case["agreed_key"])).seal(*probe)
+
+
 def _planet(world_id: int, timestamp: int) -> World | None:
     """A planet of which the sender of a HELLO has the latest revision already."""
     key = WorldKey.generate(lambda size: bytes(range(size)))
@@ -278,7 +286,8 @@ def _check_input(case: Case) -> None:
         vl1.topology.add_peer(sender, NOW)
     if "receiver_has_instead" in case:
         vl1.topology.add_peer(Identity.parse(case["receiver_has_instead"]), NOW)
-    key = SessionKey(unhex(case["agreed_key"]))
+    key = receiver.agree(sender)
+    _check_agreed(key, case)
     vl1.receive_datagrams(SOCKET, Endpoint.parse(case["sender_at"]), [unhex(case["hello"])], NOW)
     for identity in vl1.take_validations():
         vl1.validated(identity, is_valid(identity), NOW)
@@ -388,6 +397,8 @@ def check_payloads_sent(case: Case, fields: dict[str, str]) -> None:
         case _:
             raise AssertionError(f"no check for {case['verb_name']}")
     assert made == payload
+    assert case["valid"]
+    assert case["cipher"] == Suite.AES  # both sides are modern and have exchanged HELLOs
     body = make_body(Verb(case["verb"]), payload, compressible=compressible)
     assert bool(body[0] & 0x80) is case["compressed_on_wire"]
 
@@ -419,7 +430,7 @@ def check_payloads_received(case: Case, fields: dict[str, str]) -> None:
     certificates = situation["network_private"] and (situation["b_is_member"] or "com" in case["name"])
     if case["verb_name"] in ("FRAME", "EXT_FRAME", "ERROR") and (
         ("FRAME" in case["verb_name"] and certificates)
-        or "error-need-credentials" == case["name"]
+        or case["name"] == "error-need-credentials"
         or "groups_not_announced_lately" in situation
         or "known_members" in situation
     ):
@@ -427,7 +438,7 @@ def check_payloads_received(case: Case, fields: dict[str, str]) -> None:
     identities = {name: Identity.parse(text) for name, text in fields["identities"].items()}  # type: ignore[attr-defined]
     node = _Situation(identities, situation)
     payload = unhex(case["payload"])
-    if "fields" in case and case["fields"]:
+    if case.get("fields"):
         assert join_fields(case["fields"]) == payload
     sender = node.by_address[case["from"]]
     key = sender.agree(node.self)

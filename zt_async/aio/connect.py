@@ -95,12 +95,12 @@ def wrap(
         waiter,
         server_side,
         server_hostname,
-        ssl_handshake_timeout=handshake_timeout,
+        ssl_handshake_timeout=handshake_timeout,  # type: ignore[arg-type]
         ssl_shutdown_timeout=shutdown_timeout,
     )
     transport = StreamTransport(node, connection, tls, on_lost)
     transport.begin()
-    return tls._app_transport or transport, waiter  # type: ignore[attr-defined]
+    return tls._app_transport or transport, waiter
 
 
 async def create_connection(

@@ -44,13 +44,13 @@ class DatagramTransport(asyncio.DatagramTransport):
         for error, _ in self._endpoint.take_errors():
             protocol.error_received(error)
         for data, source in self._endpoint.receive():
-            if self._closing:
+            if self.is_closing():  # the protocol may have closed it meanwhile
                 return
             protocol.datagram_received(data, socket_address(source))
         if self._endpoint.closed:
             self._finish(self._endpoint.error)
 
-    def sendto(self, data: bytes | bytearray | memoryview, addr: Any = None) -> None:  # type: ignore[override]
+    def sendto(self, data: bytes | bytearray | memoryview, addr: Any = None) -> None:
         """Send one datagram; what cannot be sent is reported to ``error_received``."""
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
@@ -130,7 +130,7 @@ async def create_datagram_endpoint(
     """As ``loop.create_datagram_endpoint``. Raises OSError."""
     local = ("::", 0) if local_addr is None else (resolve_host(local_addr[0], passive=True), resolve_port(local_addr[1]))
     remote = None if remote_addr is None else (resolve_host(remote_addr[0]), resolve_port(remote_addr[1]))
-    endpoint = node.core.stack.open_udp(local, remote)
+    endpoint = node.core.stack.open_udp(local, remote, now=node.driver.now())
     protocol = protocol_factory()
     transport = DatagramTransport(node, endpoint, protocol)
     transport.begin()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 from zt_async.aio.udp import Udp
 from zt_async.crypto.identity import Identity
@@ -107,8 +107,9 @@ class Driver:
                     self._udp.send(flights)
                 ready = core.stack.take_ready()
                 for socket in ready:
-                    if socket.owner is not None:
-                        socket.owner.on_ready()
+                    owner = socket.owner
+                    if owner is not None:
+                        cast(ReadyOwner, owner).on_ready()
                 if not ready:
                     break
             for event in core.take_events():

@@ -31,8 +31,8 @@ class _Waiting:
 
 async def ping(node: Node, host: str, size: int) -> float:
     """The round trip in seconds. Raises OSError."""
-    echo = node.core.stack.ping(host, secrets.token_bytes(size), node.driver.now())
-    done = node.loop.create_future()
+    echo = node.core.stack.ping(host, secrets.token_bytes(size), now=node.driver.now())
+    done: asyncio.Future[float] = node.loop.create_future()
     waiting = _Waiting(echo, done)
     node.driver.schedule()
     waiting.on_ready()

@@ -198,7 +198,7 @@ class StreamTransport(asyncio.Transport):
             self._reading_paused = False
             self._node.loop.call_soon(self.on_ready)
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:  # type: ignore[override]
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise TypeError(f"data: a bytes-like object is required, not {type(data).__name__!r}")
         if self._eof_written:
@@ -214,7 +214,7 @@ class StreamTransport(asyncio.Transport):
             self._call(self._protocol.pause_writing)
         self._node.driver.schedule()
 
-    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:  # type: ignore[override]
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         self.write(b"".join(list_of_data))
 
     def write_eof(self) -> None:

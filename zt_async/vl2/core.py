@@ -32,7 +32,7 @@ from zt_async.vl2.network import Network
 from zt_async.wire.packet import ErrorCode, Verb
 from zt_async.wire.verbs import decode_error
 
-_REFUSALS: Final = {
+_REFUSALS: Final[dict[int, NetworkStatus]] = {
     ErrorCode.OBJECT_NOT_FOUND: NetworkStatus.NOT_FOUND,
     ErrorCode.UNSUPPORTED_OPERATION: NetworkStatus.NOT_FOUND,
     ErrorCode.NETWORK_ACCESS_DENIED: NetworkStatus.ACCESS_DENIED,
