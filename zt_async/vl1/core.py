@@ -55,6 +55,7 @@ Inbound: TypeAlias = tuple[Peer, Path, int, int, bytes]
 MAX_PATHS: Final = 16_384
 ECHO_INTERVAL: Final = 1 / 6  # s between ECHOs answered on one path
 
+_SECOND_OF_TWO: Final = b"\xff\x21"
 _CLEAR_HELLO: Final = Suite.CLEAR << 3
 _TRUSTED: Final = Suite.TRUSTED_PATH << 3
 _NONTRIVIAL = frozenset(
@@ -119,8 +120,20 @@ class VL1:
         path = self._paths.get((socket, remote)) or self.path(socket, remote)
         own = self._own
         decode = self._decode
+        head: bytes | None = None  # of a packet whose other half is likely to be next
         for datagram in datagrams:
             size = len(datagram)
+            if head is not None:
+                if (
+                    datagram[13:15] == _SECOND_OF_TWO
+                    and datagram[:13] == head[:13]
+                    and FRAGMENT_HEADER_SIZE < size <= MAX_DATAGRAM - len(head)
+                ):
+                    decode(head + datagram[FRAGMENT_HEADER_SIZE:], path, now)
+                    head = None
+                    continue
+                self._receive_head(head, path, now)
+                head = None
             if size <= FRAGMENT_HEADER_SIZE or size > MAX_DATAGRAM:
                 self.counters["receive: wrong size"] += 1
             elif datagram[13] == FRAGMENT_MARK:
@@ -133,10 +146,15 @@ class VL1:
             elif datagram[8:13] != own:
                 self._relay(datagram, path, 18, now)
             elif datagram[18] & FLAG_FRAGMENTED:
-                if (whole := self._assembler.add_head(datagram, path, now)) is not None:
-                    decode(*whole, now)
+                head = datagram
             else:
                 decode(datagram, path, now)
+        if head is not None:
+            self._receive_head(head, path, now)
+
+    def _receive_head(self, packet: bytes, path: Path, now: float) -> None:
+        if (whole := self._assembler.add_head(packet, path, now)) is not None:
+            self._decode(*whole, now)
 
     def handle_timer(self, now: float) -> None:
         """Do what is due: pings, retries, expiry."""
