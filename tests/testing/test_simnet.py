@@ -372,6 +372,10 @@ def test_failures_tell_the_seed():
     with pytest.raises(KeyError) as caught:
         net.run_for(5)
     assert caught.value.__notes__ == ["simulated with seed 4711, at 12.000000 s"]
+    core_a.outbox.append("no flight")
+    with pytest.raises(AttributeError) as caught:
+        net.run_for(1)
+    assert "seed 4711" in caught.value.__notes__[0]
 
 
 def test_a_core_that_stops_time_is_found():

@@ -86,7 +86,10 @@ class UdpSockets:
         """
         if self._loop is not None:
             raise RuntimeError("these UDP sockets are open already")
-        self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        if isinstance(loop, getattr(asyncio, "ProactorEventLoop", ())):
+            raise NodeFailed("a ProactorEventLoop cannot watch sockets: run on asyncio.SelectorEventLoop")
+        self._loop = loop
         self._on_datagrams = on_datagrams
         ips = self._wanted_ips()
         try:
@@ -210,12 +213,7 @@ class UdpSockets:
         assert self._loop is not None
         assert self._on_datagrams is not None
         self._sockets[sock.number] = sock
-        try:
-            self._loop.add_reader(sock.fileno(), sock.receive, self._on_datagrams)
-        except NotImplementedError as error:
-            raise NodeFailed(
-                "this event loop cannot watch sockets; on Windows run on asyncio.SelectorEventLoop"
-            ) from error
+        self._loop.add_reader(sock.fileno(), sock.receive, self._on_datagrams)
 
     def _watch_writable(self, sock: UdpSocket) -> None:
         if sock.number not in self._congested and self._loop is not None:

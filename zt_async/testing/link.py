@@ -60,6 +60,9 @@ class Link:
             raise ValueError("a link's bandwidth is bits per second, or None; for a dead link use loss=1")
 
 
+PERFECT = Link()
+
+
 class Wire:
     """One direction of a link in use: its queue, and the order of what is under way."""
 

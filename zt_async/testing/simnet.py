@@ -17,13 +17,13 @@ import heapq
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from zt_async.context import Context
 from zt_async.testing.clock import SimClock, seeded_context
 from zt_async.testing.host import DEFAULT_TTL, Datagram, Host
-from zt_async.testing.link import Link, Wire
+from zt_async.testing.link import PERFECT, Link, Wire
 from zt_async.testing.topology import Topology
 from zt_async.testing.trace import Trace, TraceEntry
 from zt_async.types import Endpoint, Flight
@@ -62,6 +62,9 @@ class _Attached:
         self.host = host
         self.timer_event: float | None = None
 
+    def __repr__(self) -> str:
+        return f"<core on {self.host.name}>"
+
 
 class SimNet(Topology):
     """Hosts, the links between them (see ``Topology``), and the cores that run on them."""
@@ -70,7 +73,7 @@ class SimNet(Topology):
         self,
         seed: int,
         *,
-        link: Link = Link(),  # noqa: B008 - frozen
+        link: Link = PERFECT,
         clock: SimClock | None = None,
         trace: bool | int = False,
     ) -> None:
@@ -118,8 +121,7 @@ class SimNet(Topology):
             self._dirty[attached] = None
 
         host.on_datagrams = on_datagrams
-        self._dirty[attached] = None
-        self._arm_loop()
+        self._touch([attached])
 
     def detach(self, host: Host) -> None:
         """End what runs on ``host``, at once: what arrives there from now on is dropped."""
@@ -129,11 +131,17 @@ class SimNet(Topology):
 
     def wake(self) -> None:
         """Look at every core, as something was called on one from outside. ``run_...`` begins with it."""
-        self._dirty.update(dict.fromkeys(self._attached.values()))
-        self._arm_loop()
+        self._touch(self._attached.values())
+
+    def _touch(self, cores: Iterable[_Attached]) -> None:
+        """Have cores looked at when the present instant ends."""
+        self._dirty.update(dict.fromkeys(cores))
+        if not self._stepping:
+            self._schedule(self.clock.now, self._collect)
+            self._arm_loop()
 
     def _collect(self) -> None:
-        """Send what cores that were touched have to send, and note their timers."""
+        """Send what touched cores have to send, and note their timers."""
         now = self.clock.now
         while self._dirty:
             dirty, self._dirty = self._dirty, {}
@@ -214,20 +222,23 @@ class SimNet(Topology):
         source, destination, _, ttl = datagrams[0]
         route = self._route(host, source.host, destination.host)
         if route is None:
-            return self._drop("no route", datagrams)
+            self._drop("no route", datagrams)
+            return
         target, wires = route
         if (host, target) in self._cut:
-            return self._drop("partitioned", datagrams)
-        if wires and ttl <= sum(wire.link.hops for wire in wires):
-            return self._drop("ttl expired", datagrams)
-        if not wires:
-            return self._schedule(self.clock.now, self._arrive, target, datagrams)
-        return self._carry(target, wires, datagrams)
+            self._drop("partitioned", datagrams)
+        elif wires and ttl <= sum(wire.link.hops for wire in wires):
+            self._drop("ttl expired", datagrams)
+        elif wires:
+            self._carry(target, wires, datagrams)
+        else:  # to itself: not before it has finished sending
+            self._schedule(self.clock.now, self._arrive, target, datagrams)
 
     def _carry(self, target: Host, wires: tuple[Wire, ...], datagrams: list[Datagram]) -> None:
         """Take datagrams over the first of ``wires``; those that arrive at one time stay together."""
         if not wires:
-            return self._arrive(target, datagrams)
+            self._arrive(target, datagrams)
+            return
         rng = self._rng
         now = self.clock.now
         wire, wires = wires[0], wires[1:]
@@ -253,25 +264,24 @@ class SimNet(Topology):
                     together_at = arrival
                     self._schedule(arrival, self._carry, target, wires, together)
                 together.append(passed)
-        return None
 
     def _arrive(self, host: Host, datagrams: list[Datagram]) -> None:
         if not host.middleboxes:
-            return self._deliver(host, datagrams)
-        boxes = [box.inward for box in reversed(host.middleboxes)]
-        for datagram in self._filter(datagrams, boxes):
+            self._deliver(host, datagrams)
+            return
+        for datagram in self._filter(datagrams, [box.inward for box in reversed(host.middleboxes)]):
             self._deliver(host, [datagram])
-        return None
 
     def _deliver(self, host: Host, datagrams: list[Datagram]) -> None:
         source, destination, _, _ = datagrams[0]
         number = host.socket_at(destination)
         if number is None or host.on_datagrams is None:
-            return self._drop("no socket", datagrams)
+            self._drop("no socket", datagrams)
+            return
         host.received += len(datagrams)
         for datagram in datagrams:
             self._note("delivered", datagram)
-        return host.on_datagrams(number, source, [datagram.payload for datagram in datagrams])
+        host.on_datagrams(number, source, [datagram.payload for datagram in datagrams])
 
     # Time
 
@@ -340,13 +350,11 @@ class SimNet(Topology):
         if self._loop is not None and not self._loop.is_closed():
             raise RuntimeError("an event loop drives this network: wait for things there")
         self.wake()
-        self._collect()
 
     def _failure(self, what: str) -> str:
-        counts = (
-            ", ".join(f"{event} {count}" for event, count in sorted(self.counts.items())) or "no datagrams"
-        )
-        return f"{what} (seed {self.seed}, simulated time {self.clock.now:.3f} s; {counts})"
+        counts = ", ".join(f"{event} {count}" for event, count in sorted(self.counts.items()))
+        where = f"seed {self.seed}, simulated time {self.clock.now:.3f} s"
+        return f"{what} ({where}; {counts or 'no datagrams'})"
 
     # On an event loop
 
@@ -364,8 +372,6 @@ class SimNet(Topology):
         """Have the loop call for the next event."""
         if self._loop is None or self._stepping or self._loop.is_closed():
             return
-        if self._dirty:
-            self._schedule(self.clock.now, self._collect)
         if not self._events:
             return
         when = self._events[0][0]
