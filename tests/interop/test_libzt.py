@@ -1,0 +1,201 @@
+"""libzt with libzt: what the harness sees where both ends are known to work.
+
+Three private worlds run side by side, as nearly all of a libzt node's first seconds is waiting. In each, bert
+is on anna's network with a direct path, and carl only reaches the others through the root.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+import pytest_asyncio
+
+from zt_async.types import NetworkId, NodeAddress
+
+from .libzt_peer import Code, LibztPeer
+from .namespaces import Lab
+from .peer import SERVERS, Held, PeerDied, PeerFailed
+
+NETWORK = NetworkId.ad_hoc(0, 65535)
+WORLDS = {
+    "1.8.4": {"root": "1.8.4", "anna": "1.8.4", "bert": "1.8.4", "carl": "1.8.4"},
+    "1.4.2": {"root": "1.4.2", "anna": "1.4.2", "bert": "1.4.2", "carl": "1.4.2"},
+    "mixed": {"root": "1.8.4", "anna": "1.8.4", "bert": "1.4.2", "carl": "1.4.2"},
+}
+MB = 1_000_000
+
+pytestmark = [pytest.mark.interop, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("libzt")]
+
+
+@dataclass
+class World:
+    lab: Lab
+    peers: dict[str, LibztPeer]
+    nodes: dict[str, NodeAddress]
+    ips: dict[str, str]
+
+
+async def start_world(versions: dict[str, str], stack: contextlib.AsyncExitStack) -> World:
+    lab = stack.enter_context(Lab(*versions))
+    for other in ("anna", "bert"):
+        lab.block("carl", other)
+    peers = {
+        name: await stack.enter_async_context(LibztPeer(lab[name], version))
+        for name, version in versions.items()
+    }
+    world = World(lab, peers, {}, {})
+    planet = await peers["root"].start_as_root()
+
+    async def bring_up(name: str) -> None:
+        world.nodes[name] = (await peers[name].start(planet)).address
+        await peers[name].online()
+        world.ips[name] = (await peers[name].join(NETWORK)).ipv6 or ""
+        await peers[name].serve_all()
+
+    await asyncio.gather(*(bring_up(name) for name in ("anna", "bert", "carl")))
+    return world
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def worlds(libzt: None) -> AsyncIterator[dict[str, World]]:
+    async with contextlib.AsyncExitStack() as stack:
+        started = await asyncio.gather(*(start_world(versions, stack) for versions in WORLDS.values()))
+        yield dict(zip(WORLDS, started, strict=True))
+
+
+@pytest.fixture(params=WORLDS)
+def world(request: pytest.FixtureRequest, worlds: dict[str, World]) -> World:
+    return worlds[request.param]
+
+
+@pytest.fixture(params=[("anna", "bert"), ("bert", "anna")], ids="-".join)
+def pair(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """Client and server."""
+    return request.param
+
+
+async def meet(world: World, client: str, server: str) -> tuple[LibztPeer, str]:
+    """The client, which has connected to the server before, and the server's IP address."""
+    peer, ip = world.peers[client], world.ips[server]
+    first = await peer.connect(ip, SERVERS["echo"], patience=30)
+    assert first.errno == 0
+    return peer, ip
+
+
+async def test_come_online_meet_and_go_direct(world: World) -> None:
+    anna, ip = await meet(world, "anna", "bert")
+    online = await anna.wait_event(Code.NODE_ONLINE, world.nodes["anna"])
+    ready = await anna.wait_event(Code.NETWORK_READY_IP6, NETWORK)
+    direct = await anna.go_direct(world.nodes["bert"], ip, SERVERS["echo"])
+    assert online.at < ready.at < direct.at
+
+
+async def test_tcp_echo(world: World, pair: tuple[str, str]) -> None:
+    client, ip = await meet(world, *pair)
+    for size in (1, 2_740, 2_741, 100_000):
+        await client.echo(ip, SERVERS["echo"], size, rate=20 * MB)
+
+
+async def test_bulk_each_way_by_hash(world: World, pair: tuple[str, str]) -> None:
+    client, ip = await meet(world, *pair)
+    await client.upload(ip, SERVERS["sink"], 8 * MB, rate=20 * MB)
+    await client.download(ip, SERVERS["source"], 8 * MB, rate=20 * MB, seed=2)
+
+
+async def test_half_close_leaves_the_other_half_open(world: World, pair: tuple[str, str]) -> None:
+    client, ip = await meet(world, *pair)
+    done = await client.exchange(ip, SERVERS["sink"], 5_000, tail=40)
+    assert done.tail == (5_000).to_bytes(8, "little") + bytes.fromhex(done.sent_digest)
+    assert done.end_of_stream
+
+
+async def test_closed_port_is_refused(world: World, pair: tuple[str, str]) -> None:
+    client, ip = await meet(world, *pair)
+    assert (await client.connect(ip, 4)).errno == errno.ECONNRESET  # what libzt makes of a refusal
+
+
+async def test_a_thousand_short_connections(world: World) -> None:
+    client, ip = await meet(world, "anna", "bert")
+    rate = await client.connect_rate(ip, SERVERS["echo"], 1_000, seconds=60)
+    assert (rate.done, rate.failed) == (1_000, 0)
+
+
+async def test_connections_are_held_open(world: World) -> None:
+    client, ip = await meet(world, "bert", "anna")
+    server = await world.peers["anna"].serve("hold", 12)
+    assert await client.hold(ip, 12, 100) == Held(held=100, errno=0)
+    assert (await world.peers["anna"].server_stats(server)).open == 100
+    assert await client.release() == 100
+    assert await world.peers["anna"].server_release(server) == 100
+
+
+@pytest.mark.parametrize("size", [1, 8, 1_400, 2_700])
+async def test_udp_echo(world: World, pair: tuple[str, str], size: int) -> None:
+    client, ip = await meet(world, *pair)
+    echoes = await client.udp_echo(ip, SERVERS["udp_echo"], 50, size)
+    assert (echoes.echoed, echoes.lost, echoes.wrong) == (50, 0, 0)
+
+
+async def test_round_trips_are_measured(world: World) -> None:
+    client, ip = await meet(world, "anna", "bert")
+    trips = await client.ping_pong(ip, SERVERS["echo"], 200)
+    assert trips.done == 200
+    assert trips.p50_us
+    assert trips.p99_us
+    assert 0 < trips.p50_us <= trips.p99_us
+
+
+async def test_timed_bulk_counts_what_arrived(world: World) -> None:
+    client, ip = await meet(world, "anna", "bert")
+    before = client.usage()
+    bulk = await client.bulk(
+        ip, SERVERS["discard"], SERVERS["source"], up=2, down=1, seconds=0.5, rate=4 * MB
+    )
+    assert bulk.failed == 0
+    assert 2 * MB < bulk.up_bytes <= 4.1 * MB
+    assert MB < bulk.down_bytes <= 2.1 * MB
+    after = client.usage()
+    assert after.cpu_seconds > before.cpu_seconds
+    assert after.rss_bytes > 1 * MB
+
+
+async def test_traffic_takes_the_direct_path(world: World) -> None:
+    client, ip = await meet(world, "anna", "bert")
+    await client.go_direct(world.nodes["bert"], ip, SERVERS["echo"])
+    before = world.lab["root"].counters()
+    await client.upload(ip, SERVERS["sink"], MB, rate=10 * MB)
+    assert (world.lab["root"].counters() - before).rx_bytes < MB / 10
+
+
+@pytest.mark.parametrize("pair", [("anna", "carl"), ("carl", "bert")], ids="-".join)
+async def test_without_a_direct_path_the_root_relays(world: World, pair: tuple[str, str]) -> None:
+    client, ip = await meet(world, *pair)
+    before = world.lab["root"].counters()
+    await client.upload(ip, SERVERS["sink"], MB, rate=5 * MB)
+    carried = world.lab["root"].counters() - before
+    assert carried.rx_bytes > MB
+    assert carried.tx_bytes > MB
+    address = world.nodes[pair[1]]
+    assert not [e for e in client.events if e.event == Code.PEER_DIRECT and e.about == address]
+
+
+async def test_failures_say_what_happened(world: World) -> None:
+    async with LibztPeer(world.lab["anna"]) as peer:
+        with pytest.raises(PeerFailed, match=r"libzt-1.8.4-anna: RuntimeError: zts_net_join failed with -2"):
+            await peer.join(NETWORK)
+        with pytest.raises(PeerFailed, match="online: not within 0.1 s"):
+            await peer.online(timeout=0.1)
+        with pytest.raises(PeerFailed, match=r"no event 201 within 0.1 s"):
+            await peer.wait_event(Code.NODE_ONLINE, within=0.1)
+        peer.kill()
+        with pytest.raises(PeerDied, match="ended with SIGKILL") as death:
+            await peer.new_identity()
+        assert death.value.reason == "SIGKILL"
+        with pytest.raises(PeerDied):
+            peer.usage()
+    assert not peer.home.exists()
