@@ -4,6 +4,7 @@ from zt_async.testing.clock import SimClock, seeded_context
 from zt_async.testing.host import Datagram, Host, Middlebox
 from zt_async.testing.link import Link
 from zt_async.testing.loop import VirtualLoop, run
+from zt_async.testing.node import SimNode
 from zt_async.testing.pcap import Capture, PcapWriter, datagram_frame
 from zt_async.testing.simnet import Core, SimNet
 from zt_async.testing.trace import Trace, TraceEntry
@@ -19,6 +20,7 @@ __all__ = [
     "PcapWriter",
     "SimClock",
     "SimNet",
+    "SimNode",
     "SimUdp",
     "Trace",
     "TraceEntry",
