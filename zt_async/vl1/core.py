@@ -472,6 +472,8 @@ class VL1:
             replaced = peer.learn(path, now)
             self.reporter.learned(peer, path, replaced, now)
             self.sender.retry(peer.address, now)
+            if self.topology.is_upstream(peer.address):
+                self.pulse.hurry(now)
         else:
             self.contact.attempt(peer, path.socket, path.endpoint, now)
 

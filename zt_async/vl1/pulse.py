@@ -44,6 +44,10 @@ class Pulse:
             self._retrying = True
             self._next_retry = now + RETRY_INTERVAL
 
+    def hurry(self, now: float) -> None:
+        """There is a way that was not there before: try at once what waits for one."""
+        self._next_retry = min(self._next_retry, now)
+
     def handle_timer(self, now: float) -> None:
         vl1 = self._vl1
         if self._retrying and now >= self._next_retry:
@@ -94,9 +98,11 @@ class Pulse:
     def _check_upstream(self, peer: Peer, now: float) -> bool:
         """Keep a root in contact; False while it has no path."""
         vl1 = self._vl1
+        full = now - peer.last_full_hello >= UPSTREAM_HELLO_INTERVAL
         self._keep_alive(peer, UPSTREAM_HEARTBEAT, UPSTREAM_HELLO_INTERVAL, now)
         best = peer.best_path(now)
-        if best is not None and best.is_alive(now):
+        met = best is not None and best.is_alive(now)
+        if met and not full:
             return True
         families = {entry.path.endpoint.family for entry in peer.entries if entry.path.is_alive(now)}
         for family in {4, 6} - families:
@@ -104,9 +110,9 @@ class Pulse:
             if stable:
                 endpoint = stable[vl1.context.random_below(len(stable))]
                 vl1.handshake.say_hello(peer, vl1.path(ANY_SOCKET, endpoint), now)
-        if not vl1.topology.upstreams[peer.address]:
+        if not met and not vl1.topology.upstreams[peer.address]:
             self._hello_through_root(peer, now)
-        return False
+        return met
 
     def _check_seed(self, address: int, now: float) -> None:
         """Reach the node that can deliver a moon we want."""
@@ -140,9 +146,12 @@ class Pulse:
                 continue
             kept.append(entry)
             path = entry.path
-            if full:
+            # What a root relays keeps a path busy, and says nothing of the root to us nor of us to the root.
+            silence = now - entry.last_receive
+            if full or silence >= heartbeat + CHECK_INTERVAL:
+                # An ECHO means nothing to a node that was started anew; a HELLO does.
                 vl1.handshake.say_hello(peer, path, now)
-            elif now - path.last_send >= heartbeat or now - path.last_receive >= heartbeat:
+            elif silence >= heartbeat or now - path.last_send >= heartbeat:
                 vl1.contact.probe(peer, path, now)
         if len(kept) != len(peer.entries):
             peer.entries = kept

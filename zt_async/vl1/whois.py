@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from zt_async.crypto.identity import Identity
 from zt_async.errors import DecodeError
 from zt_async.types import NodeAddress
-from zt_async.vl1.path import ANY_SOCKET, Path
+from zt_async.vl1.path import ANY_SOCKET, NEVER, Path
 from zt_async.vl1.peer import Peer
 from zt_async.wire.packet import Verb
 from zt_async.wire.verbs import decode_whois, encode_ok, encode_whois
@@ -19,6 +19,7 @@ RETRY_DELAY: Final = 0.5  # s
 REQUEST_TIMEOUT: Final = 5.0  # s
 RATE_LIMIT: Final = 0.1  # s between answers to one peer, unless we are a root
 MAX_REQUESTS: Final = 1024
+MAX_PASSED_ON: Final = 256
 MAX_PACKETS: Final = 128  # waiting, of all strangers together
 MAX_PACKETS_PER_SOURCE: Final = 8
 
@@ -34,7 +35,7 @@ class _Request:
 
     def __init__(self, now: float) -> None:
         self.since = now
-        self.asked = float("-inf")
+        self.asked = NEVER
 
 
 class Whois:
@@ -43,6 +44,8 @@ class Whois:
     def __init__(self, vl1: VL1) -> None:
         self._vl1 = vl1
         self._requests: dict[int, _Request] = {}
+        self._passed_on: dict[int, float] = {}
+        """When we asked for an address on behalf of a peer."""
         self._packets: dict[int, list[_Arrived]] = {}
         self._packet_count = 0
 
@@ -52,31 +55,56 @@ class Whois:
 
     def request(self, address: int, now: float) -> None:
         """Ask the best upstream, now and again every 500 ms until somebody answers or 5 s are over."""
+        if not self._can_be_peer(address):
+            return
         request = self._requests.get(address)
         if request is None:
             if len(self._requests) >= MAX_REQUESTS:
                 self._vl1.counters["whois: too many"] += 1
                 return
             request = self._requests[address] = _Request(now)
+            self._vl1.pulse.wake(now)
         request.since = now
-        if now - request.asked >= RETRY_DELAY:
-            self._ask(address, request, now)
+        if now - request.asked >= RETRY_DELAY and self._ask(address, now):
+            request.asked = now
 
-    def _ask(self, address: int, request: _Request, now: float) -> None:
+    def _can_be_peer(self, address: int) -> bool:
+        return address != self._vl1.address and not NodeAddress(address).is_reserved
+
+    def _pass_on(self, address: int, requester: Peer, now: float) -> None:
+        """Ask what a peer asked us, once: it repeats its question if it has to (vl1.md 3.6).
+
+        A root's question is not passed on: two roots would ask each other for ever.
+        """
+        if (
+            not self._can_be_peer(address)
+            or address in self._requests
+            or now - self._passed_on.get(address, NEVER) < RETRY_DELAY
+            or self._vl1.topology.is_upstream(requester.address)
+        ):
+            return
+        self._passed_on.pop(address, None)
+        if len(self._passed_on) >= MAX_PASSED_ON:
+            del self._passed_on[next(iter(self._passed_on))]
+        self._passed_on[address] = now
+        self._ask(address, now)
+
+    def _ask(self, address: int, now: float) -> bool:
+        """Send the question, if there is an upstream to ask."""
         vl1 = self._vl1
         upstream = vl1.topology.best_upstream(now)
         if upstream is None or upstream.address == address:
-            return
+            return False
         path = vl1.sender.route(upstream, now)
         if path is None:
             stable = vl1.topology.upstreams[upstream.address]
             if not stable:
-                return
+                return False
             path = vl1.path(ANY_SOCKET, stable[0])
-        request.asked = now
         body = bytes((Verb.WHOIS,)) + encode_whois((NodeAddress(address),))
         packet_id = vl1.sender.transmit(upstream, path, body, now)
         vl1.expected.add(packet_id, Verb.WHOIS, upstream.address, now)
+        return True
 
     def keep_packet(self, source: int, packet: bytes, path: Path, now: float) -> None:
         """Hold a packet from an unknown source for up to 5 s, and ask who that is."""
@@ -102,8 +130,8 @@ class Whois:
         for address, request in list(self._requests.items()):
             if now - request.since >= REQUEST_TIMEOUT:
                 del self._requests[address]
-            elif now - request.asked >= RETRY_DELAY:
-                self._ask(address, request, now)
+            elif now - request.asked >= RETRY_DELAY and self._ask(address, now):
+                request.asked = now
         for source, packets in list(self._packets.items()):
             while packets and now - packets[0].at >= REQUEST_TIMEOUT:
                 del packets[0]
@@ -117,6 +145,7 @@ class Whois:
         vl1 = self._vl1
         if not vl1.topology.is_root:
             if now - peer.whois_gate < RATE_LIMIT:
+                vl1.counters["whois: rate limit"] += 1
                 return False
             peer.whois_gate = now
         found = []
@@ -124,8 +153,8 @@ class Whois:
             identity = vl1.identity_of(address)
             if identity is not None:
                 found.append(identity.to_bytes())
-            elif not address.is_reserved:
-                self.request(address, now)
+            else:
+                self._pass_on(address, peer, now)
         if found:
             vl1.sender.transmit(
                 peer, path, bytes((Verb.OK,)) + encode_ok(Verb.WHOIS, packet_id, b"".join(found)), now
@@ -146,6 +175,7 @@ class Whois:
                 return
             data = data[used:]
             # Only what was asked for is kept: an answer may not fill the memory.
-            if identity.address in self._requests or identity.address in self._packets:
+            asked = now - self._passed_on.get(identity.address, NEVER) < REQUEST_TIMEOUT
+            if asked or identity.address in self._requests or identity.address in self._packets:
                 vl1.topology.add_peer(identity, now)
                 vl1.peer_learned(identity.address, now)
