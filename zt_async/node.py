@@ -68,26 +68,29 @@ class Node:
     def flights_to_send(self, now: float) -> list[Flight]:
         """Work through all that arrived or was asked for, and hand over the datagrams that come of it."""
         vl1, vl2, stack = self.vl1, self.vl2, self.stack
-        packets = vl1.take_packets()
-        if packets:
-            vl2.receive_packets(packets, now)
-        while True:
-            # What a node sends to itself, and emulated neighbours, come round again.
-            arrived = vl2.take_frames()
-            for network_id, frames in arrived.items():
-                interface = self._interfaces.get(network_id)
-                if interface is not None:
-                    stack.receive_frames(interface, frames, now)
-            leaving = stack.frames_to_send(now)
+        self.take_arrivals(now)
+        while leaving := stack.frames_to_send(now):
             for interface, frames in leaving:
                 vl2.send_frames(self._network_of(interface), frames, now)
-            if not leaving:
-                break
+            self._receive_frames(now)  # emulated neighbours, and what the node sends to its own card
         online = vl1.is_online(now)
         if online != self.online:
             self.online = online
             self._events.append(NodeOnline() if online else NodeOffline())
         return vl1.flights_to_send()
+
+    def take_arrivals(self, now: float) -> None:
+        """Work through all that arrived, up to the sockets, and send nothing yet."""
+        packets = self.vl1.take_packets()
+        if packets:
+            self.vl2.receive_packets(packets, now)
+            self._receive_frames(now)
+
+    def _receive_frames(self, now: float) -> None:
+        for network_id, frames in self.vl2.take_frames().items():
+            interface = self._interfaces.get(network_id)
+            if interface is not None:
+                self.stack.receive_frames(interface, frames, now)
 
     @staticmethod
     def _network_of(interface: Interface) -> NetworkId:

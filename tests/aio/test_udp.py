@@ -54,7 +54,7 @@ class Inbox:
 @asynccontextmanager
 async def opened(config, addresses):
     udp, inbox = UdpSockets(config, addresses), Inbox()
-    udp.open(inbox)
+    udp.open(inbox, lambda: None)
     try:
         yield udp, inbox
     finally:
@@ -165,13 +165,13 @@ def test_a_taken_port_says_what_to_do(run, taken):
         with pytest.raises(
             PortUnavailable, match=rf"UDP port {taken} on 127.0.0.1 is in use: .* set port=0"
         ) as caught:
-            udp.open(Inbox())
+            udp.open(Inbox(), lambda: None)
         assert isinstance(caught.value, NodeFailed)
         assert caught.value.errno == errno.EADDRINUSE
         assert udp.sockets == {}
         udp = UdpSockets(loopback(secondary_port=taken), host("127.0.0.1"))
         with pytest.raises(PortUnavailable, match="or set secondary_port=0"):
-            udp.open(Inbox())
+            udp.open(Inbox(), lambda: None)
         assert udp.sockets == {}
 
     run(main)
@@ -181,7 +181,7 @@ def test_two_nodes_do_not_share_a_port(run):
     async def main():
         async with opened(loopback(), host("127.0.0.1")) as (first, _):
             with pytest.raises(PortUnavailable, match="in use"):
-                UdpSockets(loopback(port=first.port), host("127.0.0.1")).open(Inbox())
+                UdpSockets(loopback(port=first.port), host("127.0.0.1")).open(Inbox(), lambda: None)
 
     run(main)
 
@@ -204,7 +204,7 @@ def test_no_free_random_port_is_an_error(run, taken, monkeypatch):
 
     async def main():
         with pytest.raises(PortUnavailable, match="no free UDP port found in 256 tries: set one with port="):
-            UdpSockets(loopback(), host("127.0.0.1")).open(Inbox())
+            UdpSockets(loopback(), host("127.0.0.1")).open(Inbox(), lambda: None)
 
     run(main)
 
@@ -215,9 +215,9 @@ def test_explicit_addresses_are_bound_instead(run):
         async with opened(config, host("127.0.0.1")) as (udp, _):
             assert list(udp.sockets.values()) == [("127.0.0.3", udp.port), ("::1", udp.port)]
         with pytest.raises(PortUnavailable, match=r"192\.0\.2\.77 is no address of this host: correct bind="):
-            UdpSockets(NodeConfig(port=0, bind=("192.0.2.77",))).open(Inbox())
+            UdpSockets(NodeConfig(port=0, bind=("192.0.2.77",))).open(Inbox(), lambda: None)
         with pytest.raises(ValueError, match="eth0"):
-            UdpSockets(NodeConfig(port=0, bind=("eth0",))).open(Inbox())
+            UdpSockets(NodeConfig(port=0, bind=("eth0",))).open(Inbox(), lambda: None)
 
     run(main)
 
@@ -314,9 +314,9 @@ def test_sockets_can_be_opened_again(run):
     async def main():
         udp, inbox = UdpSockets(loopback(), host("127.0.0.1")), Inbox()
         for _ in range(3):
-            udp.open(inbox)
+            udp.open(inbox, lambda: None)
             with pytest.raises(RuntimeError, match="open already"):
-                udp.open(inbox)
+                udp.open(inbox, lambda: None)
             number = next(iter(udp.sockets))
             udp.send([Flight(number, udp.sockets[number], [b"x"])])
             udp.close()
@@ -363,7 +363,7 @@ def test_a_reader_may_close_everything(run):
             udp.close()
             closed.set()
 
-        udp.open(close)
+        udp.open(close, lambda: None)
         udp.send([Flight(0, udp.sockets[0], [b"x"]), Flight(1, udp.sockets[0], [b"y"])])
         async with asyncio.timeout(10):
             await closed.wait()
@@ -375,7 +375,7 @@ def test_a_loop_that_cannot_watch_sockets_is_an_error(monkeypatch):
     async def main():
         udp = UdpSockets(loopback(), host("127.0.0.1"))
         with pytest.raises(NodeFailed, match=r"run on asyncio\.SelectorEventLoop"):
-            udp.open(Inbox())
+            udp.open(Inbox(), lambda: None)
         assert udp.sockets == {}
 
     monkeypatch.setattr(asyncio, "ProactorEventLoop", asyncio.SelectorEventLoop, raising=False)

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import zt_async as zt
-from zt_async.aio.udp import UdpSockets
+from zt_async.aio.udp import OnDrained, UdpSockets
 from zt_async.aio.udp_socket import OnDatagrams
 
 from .namespaces import Host
@@ -29,9 +29,9 @@ class HostUdp(UdpSockets):
         super().__init__(config)
         self._host = host
 
-    def open(self, on_datagrams: OnDatagrams, /) -> None:
+    def open(self, on_datagrams: OnDatagrams, on_drained: OnDrained, /) -> None:
         with self._host.entered():
-            super().open(on_datagrams)
+            super().open(on_datagrams, on_drained)
 
     def refresh(self, *, new_secondary: bool = False) -> bool:
         with self._host.entered():

@@ -37,7 +37,7 @@ def test_datagrams_cross_the_simulated_net_on_simulated_time():
         udps = takes(SimUdp(net, a)), takes(SimUdp(net, b))
         inboxes = Inbox(), Inbox()
         for udp, inbox in zip(udps, inboxes, strict=True):
-            udp.open(inbox)
+            udp.open(inbox, lambda: None)
         assert udps[1].sockets == b.sockets
         udps[0].send([Flight(0, b.sockets[1], [b"one", b"two"])])
         assert await inboxes[1].next() == (0.25, 1, a.sockets[0], [b"one", b"two"])
@@ -62,7 +62,7 @@ def test_cores_and_nodes_on_a_loop_meet_on_one_net():
 
     async def main():
         udp, inbox = SimUdp(net, a), Inbox()
-        udp.open(inbox)
+        udp.open(inbox, lambda: None)
         echoed = 0
         while echoed < 20:
             udp.send([Flight(0, b.sockets[0], [b"?"])])
@@ -85,7 +85,7 @@ def test_a_run_is_the_same_every_time():
 
         async def talk(i):
             udp, inbox = SimUdp(net, hosts[i]), Inbox()
-            udp.open(inbox)
+            udp.open(inbox, lambda: None)
             for round_ in range(20):
                 udp.send([Flight(0, hosts[(i + 1 + round_) % 5].sockets[0], [b"%d" % round_])])
                 try:
@@ -167,7 +167,7 @@ def test_an_error_in_a_core_is_reported_and_the_net_goes_on():
             lambda loop, context: errors.append(context["exception"])
         )
         udp, inbox = SimUdp(net, a), Inbox()
-        udp.open(inbox)
+        udp.open(inbox, lambda: None)
         udp.send([Flight(0, b.sockets[0], [b"x"]), Flight(0, c.sockets[0], [b"y"])])
         assert (await inbox.next())[3] == [b"y"]
         (error,) = errors
@@ -182,7 +182,7 @@ def test_a_node_follows_its_host_to_other_addresses():
 
     async def main():
         udp, inbox = SimUdp(net, a), Inbox()
-        udp.open(inbox)
+        udp.open(inbox, lambda: None)
         assert udp.refresh() is False
         net.remove_address(a, a.addresses[0])
         net.add_address(a, "192.168.5.5")
@@ -205,13 +205,13 @@ def test_one_node_on_a_host_at_a_time():
 
     async def main():
         first, second = SimUdp(net, host), SimUdp(net, host)
-        first.open(Inbox())
+        first.open(Inbox(), lambda: None)
         with pytest.raises(PortUnavailable, match="something runs on a already"):
-            second.open(Inbox())
+            second.open(Inbox(), lambda: None)
         second.close()
         assert host.on_datagrams is not None
         first.close()
-        second.open(Inbox())
+        second.open(Inbox(), lambda: None)
         second.close()
 
     run(main(), net.clock)
@@ -227,7 +227,7 @@ def test_no_socket_is_opened(monkeypatch):
 
         monkeypatch.setattr(socket, "socket", refuse)
         udp = SimUdp(net, host)
-        udp.open(Inbox())
+        udp.open(Inbox(), lambda: None)
         udp.send([Flight(0, host.sockets[0], [b"x"])])
         await asyncio.sleep(1)
         udp.close()
@@ -242,7 +242,7 @@ def test_the_loop_must_run_on_the_nets_clock():
     host = net.add_host()
 
     async def main():
-        SimUdp(net, host).open(Inbox())
+        SimUdp(net, host).open(Inbox(), lambda: None)
 
     with pytest.raises(ValueError, match=r"use VirtualLoop\(net.clock\)"):
         run(main())

@@ -47,7 +47,7 @@ class Driver:
 
     def start(self, udp: Udp) -> None:
         """Open the sockets and begin to carry datagrams. Raises PortUnavailable."""
-        udp.open(self.on_datagrams)
+        udp.open(self.on_datagrams, self.pump)
         self._udp = udp
         self.sockets_changed()
         self.pump()
@@ -74,7 +74,6 @@ class Driver:
     def on_datagrams(self, socket: int, remote: Endpoint, datagrams: list[bytes]) -> None:
         """Take a batch that arrived; the pump runs when the socket is drained."""
         self.core.receive_datagrams(socket, remote, datagrams, self.loop.time())
-        self.schedule()
 
     def schedule(self) -> None:
         """Pump soon: what an application does in one go leaves in one flight."""
@@ -101,17 +100,15 @@ class Driver:
         self._pumping = True
         core = self.core
         try:
-            while True:
+            # Applications see what arrived before anything leaves, so that acknowledgements can ride on answers.
+            core.take_arrivals(self.loop.time())
+            more = True
+            while more:
+                self._tell_owners()
                 flights = core.flights_to_send(self.loop.time())
                 if flights:
                     self._udp.send(flights)
-                ready = core.stack.take_ready()
-                for socket in ready:
-                    owner = socket.owner
-                    if owner is not None:
-                        cast(ReadyOwner, owner).on_ready()
-                if not ready:
-                    break
+                more = core.stack.has_ready
             for event in core.take_events():
                 self._on_event(event)
             for identity in core.vl1.take_validations():
@@ -124,11 +121,17 @@ class Driver:
             self._pumping = False
         self._arm()
 
+    def _tell_owners(self) -> None:
+        for socket in self.core.stack.take_ready():
+            owner = socket.owner
+            if owner is not None:
+                cast(ReadyOwner, owner).on_ready()
+
     def _arm(self) -> None:
         deadline = self.core.next_timer()
-        if deadline == self._timer_at and self._timer is not None:
-            return
         if self._timer is not None:
+            if self._timer_at <= deadline:
+                return  # deadlines move away with each packet; a timer that comes early costs less than a new one
             self._timer.cancel()
         self._timer_at = deadline
         self._timer = self.loop.call_at(max(deadline, self.loop.time()), self._on_timer)

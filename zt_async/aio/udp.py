@@ -12,13 +12,15 @@ import errno
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from zt_async.aio.interfaces import LocalAddress, local_addresses, usable_addresses
 from zt_async.aio.udp_socket import OnDatagrams, UdpSocket, UdpSocketStatus
 from zt_async.config import NodeConfig
 from zt_async.errors import NodeFailed, PortUnavailable
 from zt_async.types import Endpoint, Flight
+
+OnDrained: TypeAlias = Callable[[], None]
 
 RANDOM_PORTS = range(20000, 65500)
 RANDOM_TRIES = 256
@@ -36,8 +38,11 @@ class Udp(Protocol):
     def sockets(self) -> Mapping[int, Endpoint]:
         """Socket number to local endpoint."""
 
-    def open(self, on_datagrams: OnDatagrams, /) -> None:
-        """Bind, and call ``on_datagrams`` on the running loop from now on. Raises PortUnavailable."""
+    def open(self, on_datagrams: OnDatagrams, on_drained: OnDrained, /) -> None:
+        """Bind, and on the running loop call ``on_datagrams`` for each batch from now on.
+
+        ``on_drained`` is called when all that arrived at one time is handed over. Raises PortUnavailable.
+        """
 
     def refresh(self, *, new_secondary: bool = False) -> bool:
         """Follow changes of the host's addresses. True if sockets came or went."""
@@ -70,6 +75,7 @@ class UdpSockets:
         self._next_number = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_datagrams: OnDatagrams | None = None
+        self._on_drained: OnDrained | None = None
 
     @property
     def sockets(self) -> dict[int, Endpoint]:
@@ -78,7 +84,7 @@ class UdpSockets:
     def status(self) -> tuple[UdpSocketStatus, ...]:
         return tuple(sock.status() for sock in self._sockets.values())
 
-    def open(self, on_datagrams: OnDatagrams, /) -> None:
+    def open(self, on_datagrams: OnDatagrams, on_drained: OnDrained, /) -> None:
         """Bind the sockets, and read them on the running loop from now on.
 
         Raises PortUnavailable if a port or an address that was asked for cannot be had, and NodeFailed on a
@@ -91,6 +97,7 @@ class UdpSockets:
             raise NodeFailed("a ProactorEventLoop cannot watch sockets: run on asyncio.SelectorEventLoop")
         self._loop = loop
         self._on_datagrams = on_datagrams
+        self._on_drained = on_drained
         ips = self._wanted_ips()
         try:
             self.port = self._bind_port(ips, "port", self._config.port)
@@ -155,6 +162,7 @@ class UdpSockets:
             self._close_socket(number)
         self._loop = None
         self._on_datagrams = None
+        self._on_drained = None
 
     def _wanted_ips(self) -> list[str]:
         config = self._config
@@ -211,9 +219,13 @@ class UdpSockets:
 
     def _watch(self, sock: UdpSocket) -> None:
         assert self._loop is not None
-        assert self._on_datagrams is not None
         self._sockets[sock.number] = sock
-        self._loop.add_reader(sock.fileno(), sock.receive, self._on_datagrams)
+        self._loop.add_reader(sock.fileno(), self._on_readable, sock)
+
+    def _on_readable(self, sock: UdpSocket) -> None:
+        if self._on_datagrams is not None and self._on_drained is not None:
+            sock.receive(self._on_datagrams)
+            self._on_drained()
 
     def _watch_writable(self, sock: UdpSocket) -> None:
         if sock.number not in self._congested and self._loop is not None:

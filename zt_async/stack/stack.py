@@ -153,6 +153,11 @@ class Stack:
         if self._ip.reassembler.expired:
             self._ip.handle_expired(now)
 
+    @property
+    def has_ready(self) -> bool:
+        """Whether ``take_ready`` has something to give."""
+        return bool(self._host.ready)
+
     def take_ready(self) -> list[Socket]:
         """The sockets that changed in a way their user can see, each once: a new list with every call."""
         ready, self._host.ready = self._host.ready, []

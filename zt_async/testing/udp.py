@@ -7,6 +7,7 @@ import errno
 from collections import Counter
 from collections.abc import Iterable
 
+from zt_async.aio.udp import OnDrained
 from zt_async.aio.udp_socket import OnDatagrams, UdpSocketStatus
 from zt_async.errors import PortUnavailable
 from zt_async.testing.host import Host
@@ -31,17 +32,19 @@ class SimUdp:
     def sockets(self) -> dict[int, Endpoint]:
         return dict(self._known)
 
-    def open(self, on_datagrams: OnDatagrams, /) -> None:
+    def open(self, on_datagrams: OnDatagrams, on_drained: OnDrained, /) -> None:
         """Take over the host. Raises PortUnavailable if something runs on it already."""
         if self.host.on_datagrams is not None:
             raise PortUnavailable(errno.EADDRINUSE, f"something runs on {self.host.name} already")
-        self._net.run_on(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        self._net.run_on(loop)
         self._known = dict(self.host.sockets)
         self._ports = list(dict.fromkeys(local.port for local in self._known.values()))
 
         def receive(number: int, remote: Endpoint, datagrams: list[bytes]) -> None:
             self.counts["received"] += len(datagrams)
             on_datagrams(number, remote, datagrams)
+            loop.call_soon(on_drained)
 
         self.host.on_datagrams = receive
 

@@ -170,8 +170,8 @@ class RuleTable:
         """The verdict on a frame; for TCP over plain IPv6 that of an equal packet before it (vl2.md 6.3)."""
         if not (self._by_flow and ethertype == IPV6 and len(payload) >= 60 and payload[6] == 6):
             return self._evaluate(Packet(payload, ethertype, to_mac, source, destination, inbound))
-        # All that these rules can look at in such a packet: the ports and the flags.
-        flow = payload[40:44] + payload[52:54]
+        # All that these rules can look at in such a packet: the destination port and the flags.
+        flow = payload[42:44] + payload[52:54]
         remembered = self._remembered[inbound]
         verdict = remembered.get(flow)
         if verdict is None or to_mac >> 40 & 1:
