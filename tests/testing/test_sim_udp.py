@@ -192,7 +192,7 @@ def test_a_node_follows_its_host_to_other_addresses():
         assert udp.sockets[2] == Endpoint("192.168.5.5", 9993)
         assert udp.sockets[4].port != 20000
         peer, inbox_b = SimUdp(net, b), Inbox()
-        peer.open(inbox_b)
+        peer.open(inbox_b, lambda: None)
         udp.send([Flight(4, b.sockets[0], [b"moved"])])
         assert (await inbox_b.next())[2:] == (udp.sockets[4], [b"moved"])
 
