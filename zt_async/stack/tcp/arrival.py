@@ -163,7 +163,12 @@ def _check_timestamp(connection: TcpConnection, segment: tcp.Segment, seq: int, 
     value, echo = segment.options.timestamps
     is_old = bool((value - receiver.timestamp) & _HALF)
     if is_old and now - receiver.timestamp_at < _PAWS_LIFETIME:
-        connection.challenge(now)
+        if segment.payload and end <= receiver.nxt:
+            receiver.repeated(seq, end)
+        elif (
+            end != seq or seq != receiver.nxt
+        ):  # else an acknowledgement that was overtaken, and says nothing
+            connection.challenge(now)
         return False
     if seq <= receiver.acked_to and (end > receiver.acked_to or end == seq):  # section 4.3 (2)
         receiver.timestamp = value

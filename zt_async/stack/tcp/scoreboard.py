@@ -50,7 +50,7 @@ class Scoreboard:
         """Some segment is sacked, lost or was retransmitted: an acknowledgement needs a closer look."""
         self._disordered_to = 0
         self.rtt_sample: float | None = None
-        """Of the latest acknowledgement; None where it may be for either of two transmissions."""
+        """Of the latest acknowledgement; None where it may be for either of two transmissions (Karn)."""
         self.dsack: tuple[int, int] | None = None
         """What the latest acknowledgement says to have arrived twice (RFC 2883)."""
         self._lost: list[Sent] = []

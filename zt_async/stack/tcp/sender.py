@@ -192,11 +192,7 @@ class Sender:
             self.bytes_acked += ack - una
             self.progress_at = now
             self.timeouts = 0
-            sample = board.rtt_sample
-            if sample is None and echo is not None:
-                sample = max(0.0, now - self.echoed_by(echo, now) + 0.001)
-            if sample is not None:
-                self.rtt.sample(sample, now)
+            self._measure(echoed_by, now)
             if self._undo_before is not None:
                 self._check_spurious(echoed_by)
         if not self.sack:
@@ -221,6 +217,17 @@ class Sender:
         elif ack > una:
             self.rto_at = now + self.rtt.rto  # RFC 6298 (5.3)
             self._schedule_probe(now)
+
+    def _measure(self, echoed_by: float, now: float) -> None:
+        """The round trip. After losses the echo tells what the acknowledgement answers, if there is one."""
+        if (
+            self.board.dsack is not None
+        ):  # a repeat of what had arrived: the first answer was lost, this one is late
+            self.rtt.end_back_off()
+        elif echoed_by != inf:
+            self.rtt.sample(max(0.0, now - echoed_by + 0.001), now)
+        elif self.board.rtt_sample is not None:
+            self.rtt.sample(self.board.rtt_sample, now)
 
     def _count_duplicate(self, ack: int, una: int, delivered: int, duplicate: bool) -> int:
         """Without SACK: each duplicate acknowledgement says that one more segment arrived."""
@@ -278,7 +285,7 @@ class Sender:
             allowed = int(min(ssthresh - in_flight, limit))
         if not self._sent_out:
             allowed = max(allowed, self.mss)  # the retransmission that recovery begins with
-        congestion.cwnd = in_flight + max(allowed, 0)
+        congestion.cwnd = max(in_flight + allowed, self.mss)
 
     def _check_spurious(self, echoed_by: float) -> None:
         """RFC 3522: an echo from before the first repeat means that the original had arrived."""
@@ -293,7 +300,7 @@ class Sender:
 
     def timed_out(self, now: float, user_timeout: float) -> bool:
         """Data is out, and for ``user_timeout`` the peer has not shown that it lives."""
-        return bool(self.board.segments) and now - self.progress_at >= user_timeout
+        return bool(self.board.segments) and now >= self.progress_at + user_timeout
 
     def handle_timer(self, now: float) -> None:
         """Do what is due; what is to be sent comes with the next flight."""
