@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import enum
 import sys
 
-from zt_async.types import NodeAddress
-
 from . import wheels
 from .namespaces import Host
-from .peer import ROOT_PORT, Event, Peer, public
+from .peer import ROOT_PORT, Peer, public
 
 WORLD_ID = 0x7A745F6173796E63
 """Of the private planets made here: any number but the public planet's."""
@@ -48,17 +45,6 @@ class LibztPeer(Peer):
         pairs = [(public(identity), endpoints) for identity, endpoints in roots.items()]
         answer = await self.ask("make_planet", roots=pairs, world_id=WORLD_ID, timestamp=1)
         return bytes.fromhex(answer["planet"])
-
-    async def go_direct(self, node: NodeAddress, ip: str, port: int, within: float = 40) -> Event:
-        """The event of the direct path to a node that serves ``port``. Until then, keeps connecting to it.
-
-        libzt looks for a path only while there is traffic; usually at once, sometimes after 15 seconds.
-        """
-        direct = asyncio.create_task(self.wait_event(Code.PEER_DIRECT, node, within))
-        while not direct.done():
-            await self.connect(ip, port)
-            await asyncio.wait({direct}, timeout=0.25)
-        return await direct
 
     async def start_as_root(self) -> bytes:
         """Start as the only root of a planet of its own, which is returned."""

@@ -274,7 +274,8 @@ class Peer:
             (self.home / "identity.secret").write_text(identity)
             (self.home / "identity.public").write_text(public(identity))
         answer = await self.ask("start", home=str(self.home), planet=planet.hex(), port=port)
-        return Started(NodeAddress(answer["address"]), answer["port"], answer["began"])
+        self.address = NodeAddress(answer["address"])
+        return Started(self.address, answer["port"], answer["began"])
 
     async def online(self, timeout: float = 30) -> float:
         """When, by the monotonic clock, a root was first known to answer."""
@@ -314,6 +315,25 @@ class Peer:
         libzt calls a network ready a second before its stack finds a route to it.
         """
         return Connected(**await self.ask("connect", within=within, ip=ip, port=port, patience=patience))
+
+    async def until_direct(self, ip: str, port: int, root: Host, within: float = 40) -> None:
+        """Talk to an echo server until the root carries none of it any more. Raises PeerFailed.
+
+        libzt looks for a direct path only while there is traffic, finds it at once or after 15 seconds, and
+        does not tell reliably.
+        """
+        try:
+            async with asyncio.timeout(within):
+                while True:
+                    before = root.counters()
+                    await self.ping_pong(ip, port, 50)
+                    if (root.counters() - before).rx_packets < 50:
+                        return
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise PeerFailed(
+                self._report(f"traffic with {ip} goes through the root after {within} s")
+            ) from None
 
     async def exchange(
         self,
