@@ -306,11 +306,10 @@ class Sender:
         """Do what is due; what is to be sent comes with the next flight."""
         if self._pace_at <= now:
             self._pace_at = inf
-        if self.reorder_at <= now:
-            if self._find_losses(self.una, self.una, now):
-                if self.recovery is Recovery.NONE:
-                    self._begin_recovery(self.nxt - self.una, now)
-                self._reduce_rate(0, advanced=False)
+        if self.reorder_at <= now and self._find_losses(self.una, self.una, now):
+            if self.recovery is Recovery.NONE:
+                self._begin_recovery(self.nxt - self.una, now)
+            self._reduce_rate(0, advanced=False)
         if self.probe_at <= now:
             self.probe_at = inf
             self._send_probe(now)

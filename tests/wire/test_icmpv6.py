@@ -1,0 +1,48 @@
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zt_async.errors import DecodeError
+from zt_async.wire import icmpv6
+
+A, B = (ipaddress.IPv6Address(a).packed for a in ("fd00::1", "fd00::2"))
+
+
+@given(st.integers(0, 255), st.integers(0, 255), st.binary(min_size=4, max_size=64))
+def test_what_is_encoded_is_parsed(kind, code, body):
+    message = icmpv6.Message(kind, code, body)
+    assert icmpv6.parse(message.encode(A, B), A, B) == message
+
+
+def test_an_echo_request_of_linux():
+    """``ping -c1 ::1`` on Linux."""
+    data = bytes.fromhex("8000 3a1f 0001 0001") + b"abcd"
+    loopback = ipaddress.IPv6Address("::1").packed
+    fixed = icmpv6.Message(128, 0, data[4:]).encode(loopback, loopback)
+    echo = icmpv6.parse_echo(icmpv6.parse(fixed, loopback, loopback).body)
+    assert echo == icmpv6.Echo(1, 1, b"abcd")
+    assert echo.encode() == data[4:]
+
+
+@given(st.binary(max_size=64))
+def test_any_bytes_are_a_message_or_refused(data):
+    try:
+        icmpv6.parse(data, A, B)
+    except DecodeError:
+        return
+    assert len(data) >= 8
+
+
+def test_the_checksum_covers_the_addresses():
+    data = icmpv6.Message(icmpv6.ECHO_REQUEST, 0, bytes(4)).encode(A, B)
+    with pytest.raises(DecodeError, match="checksum"):
+        icmpv6.parse(data, A, A)
+
+
+def test_an_error_quotes_no_more_than_fits_the_smallest_mtu():
+    message = icmpv6.error(icmpv6.PACKET_TOO_BIG, 0, 1300, bytes(3000))
+    assert len(message.encode(A, B)) + 40 == 1280
+    assert message.is_error
+    assert message.body[:4] == (1300).to_bytes(4, "big")
