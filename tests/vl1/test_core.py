@@ -68,7 +68,7 @@ def test_a_lossy_wire_delays_but_does_not_prevent():
         world = SmallWorld(2, seed=seed, link=Link(loss=0.3, delay=0.04, jitter=0.02))
         a, b = world.members
         world.online()
-        for _ in range(60):
+        for _ in range(130):  # a root introduces the two again after 30 s, and after 60
             say(world, a, b, b"x")
             world.net.run_for(0.5)
         assert heard(b, b"x")

@@ -41,12 +41,26 @@ MAX_INTRODUCTIONS: Final = 8192
 MAX_AWAITED: Final = 256
 
 
+class _Attempt:
+    """An address of a peer that is being probed."""
+
+    __slots__ = ("endpoint", "key", "peer", "since", "socket", "tries")
+
+    def __init__(self, peer: Peer, socket: int, endpoint: Endpoint, now: float) -> None:
+        self.peer = peer
+        self.socket = socket
+        self.endpoint = endpoint
+        self.key = (peer.address, socket, endpoint)
+        self.since = now
+        self.tries = 0
+
+
 class Contact:
     """Finds direct paths to peers, and helps others to find theirs."""
 
     def __init__(self, vl1: VL1) -> None:
         self._vl1 = vl1
-        self._attempts: list[tuple[float, int, Peer, int, Endpoint, int]] = []
+        self._attempts: list[tuple[float, int, _Attempt]] = []
         self._under_way: set[tuple[int, int, Endpoint]] = set()
         self._counter = 0
         self._introduced: dict[tuple[int, int], float] = {}
@@ -65,20 +79,25 @@ class Contact:
 
     def attempt(self, peer: Peer, socket: int, endpoint: Endpoint, now: float) -> None:
         """Probe an address now, and a few times more until it proves to be a path."""
-        key = (peer.address, socket, endpoint)
-        if key in self._under_way or len(self._attempts) >= MAX_ATTEMPTS:
+        attempt = _Attempt(peer, socket, endpoint, now)
+        if attempt.key in self._under_way or len(self._attempts) >= MAX_ATTEMPTS:
             return
-        self._under_way.add(key)
-        self._try(peer, socket, endpoint, 0, now)
+        self._under_way.add(attempt.key)
+        self._try(attempt, now)
 
-    def _try(self, peer: Peer, socket: int, endpoint: Endpoint, tries: int, now: float) -> None:
-        self.probe(peer, self._vl1.path(socket, endpoint), now)
-        if tries == len(RETRY_DELAYS):
-            self._under_way.discard((peer.address, socket, endpoint))
+    def _try(self, attempt: _Attempt, now: float) -> None:
+        path = self._vl1.path(attempt.socket, attempt.endpoint)
+        if attempt.tries:
+            # Whoever answered no ECHO may have forgotten us.
+            self._vl1.handshake.say_hello(attempt.peer, path, now)
+        else:
+            self.probe(attempt.peer, path, now)
+        if attempt.tries == len(RETRY_DELAYS):
+            self._under_way.discard(attempt.key)
             return
         self._counter += 1
-        attempt = (now + RETRY_DELAYS[tries], self._counter, peer, socket, endpoint, tries + 1)
-        heapq.heappush(self._attempts, attempt)
+        heapq.heappush(self._attempts, (now + RETRY_DELAYS[attempt.tries], self._counter, attempt))
+        attempt.tries += 1
 
     def next_timer(self) -> float | None:
         return self._attempts[0][0] if self._attempts else None
@@ -86,14 +105,16 @@ class Contact:
     def handle_timer(self, now: float) -> None:
         """Repeat the probes that are due and still wanted."""
         while self._attempts and self._attempts[0][0] <= now:
-            _, _, peer, socket, endpoint, tries = heapq.heappop(self._attempts)
-            known = any(
-                entry.path.endpoint == endpoint and entry.path.is_alive(now) for entry in peer.entries
+            _, _, attempt = heapq.heappop(self._attempts)
+            peer = attempt.peer
+            answered = any(
+                entry.path.endpoint == attempt.endpoint and entry.path.last_receive > attempt.since
+                for entry in peer.entries
             )
-            if known or self._vl1.topology.peers.get(peer.address) is not peer:
-                self._under_way.discard((peer.address, socket, endpoint))
+            if answered or self._vl1.topology.peers.get(peer.address) is not peer:
+                self._under_way.discard(attempt.key)
             else:
-                self._try(peer, socket, endpoint, tries, now)
+                self._try(attempt, now)
 
     def allowed(self, peer: Peer, endpoint: Endpoint) -> bool:
         """Whether the peer may be met there (vl1.md 5.2)."""

@@ -171,6 +171,8 @@ class VL1:
 
     def flights_to_send(self) -> list[Flight]:
         """The datagrams made since the last call."""
+        for peer, path, at in self.sender.take_doubts():
+            self.contact.attempt(peer, path.socket, path.endpoint, at)
         return self.sender.flights_to_send()
 
     def take_packets(self) -> list[Inbound]:

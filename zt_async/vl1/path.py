@@ -13,6 +13,9 @@ NEVER: Final = float("-inf")
 ANY_SOCKET: Final = -1
 
 PATH_ALIVE: Final = 19.0  # s since something was received
+PATH_QUIET: Final = 0.5  # s of silence after which packets sent count as unanswered, and so long till a probe
+PROBE_TIME: Final = 1.5  # s that a path under traffic has to answer
+PROBE_INTERVAL: Final = 5.0  # s between rounds of probes of a path that traffic goes around
 PATH_HEARTBEAT: Final = 14.0  # s since something was sent
 PATH_EXPIRATION: Final = 243.0  # s since an authentic packet came
 TRUST_EXPIRATION: Final = 600.0  # s
@@ -26,6 +29,8 @@ class Path:
     """A local UDP socket and a remote endpoint; shared by the peers that are reached through it."""
 
     __slots__ = (
+        "asked",
+        "doubted",
         "echo_answered",
         "endpoint",
         "last_receive",
@@ -46,13 +51,35 @@ class Path:
         self.last_receive = NEVER
         self.last_trusted = NEVER
         self.echo_answered = NEVER
+        self.doubted = NEVER
+        """When a packet went out that nothing came back for, or the last round of probes after that."""
+        self.asked = NEVER
+        """When the first of these rounds began."""
         self.latency_ms: float | None = None
         self.outbox: list[bytes] = []
         self.trusted_path_id = 0
         """Non-zero where the configuration vouches for the wire: packets then go in the clear (vl1.md 2.9)."""
 
     def is_alive(self, now: float) -> bool:
-        return now - self.last_receive < PATH_ALIVE
+        """Heard of lately; under traffic, it also has to answer when it is asked.
+
+        The reference waits for 19 s of silence, in which all that is sent is lost.
+        """
+        heard = self.last_receive
+        return now - heard < PATH_ALIVE and not heard < self.asked <= now - PROBE_TIME
+
+    def is_doubtful(self, now: float) -> bool:
+        """To be asked of a path that something is sent over: whether it is time to probe it."""
+        heard = self.last_receive
+        if self.doubted < heard:
+            self.doubted = now
+            return False
+        if now - self.doubted < (PATH_QUIET if self.asked < heard else PROBE_INTERVAL):
+            return False
+        if self.asked < heard:
+            self.asked = now
+        self.doubted = now
+        return True
 
     def is_trusted(self, now: float) -> bool:
         return now - self.last_trusted < TRUST_EXPIRATION
@@ -66,7 +93,7 @@ class Path:
         """Lower is better (vl1.md 5.4)."""
         latency = UNKNOWN_LATENCY if self.latency_ms is None else int(self.latency_ms)
         age_ms = min(int((now - self.last_receive) * 1000), 140_000) if self.last_receive > NEVER else 140_000
-        base = latency if age_ms < PATH_ALIVE * 1000 else latency + 65_535 + age_ms
+        base = latency if self.is_alive(now) else latency + 65_535 + age_ms
         return base * (8 - self.scope) // priority
 
     def __repr__(self) -> str:

@@ -14,7 +14,7 @@ from zt_async.wire.verbs import Version
 
 MAX_PATHS: Final = 64
 PEER_ACTIVITY: Final = 500.0  # s for which a peer counts as alive, or as active
-_CHOICE_LIFETIME: Final = 0.1  # s for which the choice of the best path is kept
+CHOICE_LIFETIME: Final = 0.1  # s for which the choice of the best path is kept
 _HELLO_ONLY = (1, 1, 0)  # the one release that must be probed with HELLO
 
 
@@ -123,7 +123,7 @@ class Peer:
                 if best is None or quality <= best_quality:
                     best, best_quality = entry.path, quality
         self._best = best
-        self._best_until = now + _CHOICE_LIFETIME
+        self._best_until = now + CHOICE_LIFETIME
         return best
 
     def paths_changed(self) -> None:

@@ -148,7 +148,7 @@ class Pulse:
             path = entry.path
             # What a root relays keeps a path busy, and says nothing of the root to us nor of us to the root.
             silence = now - entry.last_receive
-            if full or silence >= heartbeat + CHECK_INTERVAL:
+            if full or silence >= heartbeat + CHECK_INTERVAL or not path.is_alive(now):
                 # An ECHO means nothing to a node that was started anew; a HELLO does.
                 vl1.handshake.say_hello(peer, path, now)
             elif silence >= heartbeat or now - path.last_send >= heartbeat:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from zt_async.context import Context
 from zt_async.crypto.keys import seal_trusted
 from zt_async.types import Endpoint, Flight
-from zt_async.vl1.path import Path
+from zt_async.vl1.path import PATH_QUIET, Path
 from zt_async.vl1.peer import Peer
 from zt_async.vl1.topology import Topology
 from zt_async.wire.compression import compress
@@ -34,6 +34,14 @@ class _Waiting(NamedTuple):
     since: float
 
 
+class Doubt(NamedTuple):
+    """A path to a peer that is in use and from which nothing comes back."""
+
+    peer: Peer
+    path: Path
+    at: float
+
+
 def make_body(verb: Verb, payload: bytes, *, compressible: bool = False) -> bytes:
     """The protected part of a packet: verb byte and payload, compressed where that helps (vl1.md 2.8)."""
     if compressible and (packed := compress(payload)) is not None:
@@ -52,6 +60,7 @@ class Sender:
         self._counters = counters
         self._pending: list[Path] = []
         self._special: list[Flight] = []
+        self._doubts: list[Doubt] = []
         self._waiting: dict[int, deque[_Waiting]] = {}
         self._waiting_count = 0
 
@@ -110,14 +119,27 @@ class Sender:
     def route(self, peer: Peer, now: float) -> Path | None:
         """The way to a peer: direct, else through a root, else a direct path that has expired (vl1.md 5.4)."""
         path = peer.best_path(now)
-        if path is not None and (path.is_alive(now) or self._topology.is_upstream(peer.address)):
-            return path
+        if path is not None:
+            if now - path.last_receive < PATH_QUIET:
+                return path
+            if path.is_doubtful(now):
+                self._doubts.append(Doubt(peer, path, now))
+            if path.is_alive(now) or self._topology.is_upstream(peer.address):
+                return path
         relay = self._topology.best_upstream(now)
         if relay is not None and relay is not peer:
             through = relay.best_path(now)
             if through is not None and (path is None or through.is_alive(now)):
+                if now - through.last_receive >= PATH_QUIET and through.is_doubtful(now):
+                    self._doubts.append(Doubt(relay, through, now))
                 return through
         return path or peer.expired_path(now)
+
+    def take_doubts(self) -> list[Doubt]:
+        """The paths that are to be probed, because they answer nothing."""
+        doubts = self._doubts
+        self._doubts = []
+        return doubts
 
     def forward(self, path: Path, datagram: bytes, now: float) -> None:
         """Queue a datagram that is armed already."""

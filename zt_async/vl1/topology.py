@@ -8,10 +8,15 @@ from typing import Final
 from zt_async.crypto.identity import Identity
 from zt_async.types import Endpoint, IPAddress, NodeAddress
 from zt_async.vl1.path import NEVER
-from zt_async.vl1.peer import Peer
+from zt_async.vl1.peer import CHOICE_LIFETIME, Peer
 from zt_async.vl1.world import World, WorldType, should_replace
 
 MAX_SEEDS: Final = 64
+
+
+def _rank(upstream: Peer, now: float) -> tuple[bool, float, int]:
+    path = upstream.best_path(now)
+    return path is None or not path.is_alive(now), upstream.score(now), -upstream.address
 
 
 class Topology:
@@ -29,6 +34,8 @@ class Topology:
         """Every root but ourselves, with its stable endpoints."""
         self.is_root = False
         self._stable_ips: dict[int, frozenset[IPAddress]] = {}
+        self._best: Peer | None = None
+        self._best_until = NEVER
         self._max_peers = max_peers
         self._refresh()
 
@@ -100,6 +107,7 @@ class Topology:
     def _refresh(self) -> None:
         self.upstreams = {}
         self.is_root = False
+        self._best_until = NEVER
         for world in self.worlds():
             for root in world.roots:
                 address = root.identity.address
@@ -140,9 +148,14 @@ class Topology:
         return [self.peers[address] for address in self.upstreams if address in self.peers]
 
     def best_upstream(self, now: float) -> Peer | None:
-        """The upstream to relay through and to ask (vl1.md 4.4); ties go to the later address."""
-        peers = sorted(self.upstream_peers(), key=lambda peer: peer.address, reverse=True)
-        return min(peers, key=lambda peer: peer.score(now), default=None)
+        """The upstream to relay through and to ask (vl1.md 4.4); ties go to the later address.
+
+        One with a live path comes before all others: the scores alone notice after minutes that a root is gone.
+        """
+        if now >= self._best_until:
+            self._best = min(self.upstream_peers(), key=lambda peer: _rank(peer, now), default=None)
+            self._best_until = now + CHOICE_LIFETIME
+        return self._best
 
     def last_heard_upstream(self) -> float:
         """When anything was last received from a root."""
