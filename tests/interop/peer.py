@@ -303,6 +303,15 @@ class Peer:
     async def server_stats(self, server: int) -> ServerStats:
         return ServerStats(**await self.ask("server_stats", server=server))
 
+    async def until_open(self, server: int, connections: int, within: float = 10) -> None:
+        """Wait until a server has accepted, and not yet lost, so many. Raises PeerFailed."""
+        try:
+            async with asyncio.timeout(within):
+                while (await self.server_stats(server)).open != connections:
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise PeerFailed(self._report(f"not {connections} connections open within {within} s")) from None
+
     async def server_release(self, server: int) -> int:
         """Close all that a hold server keeps; how many."""
         return int((await self.ask("server_release", server=server))["released"])

@@ -126,7 +126,7 @@ async def test_connections_are_held_open(world: World) -> None:
     client, ip = await meet(world, "bert", "anna")
     server = await world.peers["anna"].serve("hold", 12)
     assert await client.hold(ip, 12, 100) == Held(held=100, errno=0)
-    assert (await world.peers["anna"].server_stats(server)).open == 100
+    await world.peers["anna"].until_open(server, 100)
     assert await client.release() == 100
     assert await world.peers["anna"].server_release(server) == 100
 
