@@ -198,6 +198,7 @@ def _take_data(connection: TcpConnection, seq: int, segment: tcp.Segment, now: f
         return
     if segment.flags & tcp.FIN and receiver.fin_at is None and data_end <= receiver.edge:
         receiver.fin_at = data_end
+        connection.predict()
     if segment.payload and receiver.accept(seq, segment.payload):
         connection.mark_ready()
     if receiver.fin_at == receiver.nxt:
@@ -205,6 +206,8 @@ def _take_data(connection: TcpConnection, seq: int, segment: tcp.Segment, now: f
         receiver.ack_now = True
         connection.eof_received = True
         connection.enter(state.AFTER_PEER_FIN[connection.state], now)
+    elif not segment.payload:
+        receiver.out_of_order += 1  # a FIN before its time
 
 
 def _measure_handshake(connection: TcpConnection, now: float) -> None:

@@ -320,8 +320,12 @@ class TcpConnection(Socket):
 
     def _set_state(self, new: State) -> None:
         self.state = new
+        self.predict()
+
+    def predict(self) -> None:
+        """Settle which segments may take the short way in."""
         self._expected = -1
-        if new in _PREDICTABLE and not self.discarding:
+        if self.state in _PREDICTABLE and not self.discarding and self.receiver.fin_at is None:
             self._body = tcp.HEADER_SIZE + (_TIMESTAMPS.size if self.sender.timestamps else 0)
             self._expected = self._body << 10 | tcp.ACK
 
