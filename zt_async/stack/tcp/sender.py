@@ -11,6 +11,7 @@ from math import ceil, inf
 
 from zt_async.config import StackConfig
 from zt_async.stack.tcp.congestion import Cubic, NewReno
+from zt_async.stack.tcp.hystart import HyStart
 from zt_async.stack.tcp.rtt import RttEstimator
 from zt_async.stack.tcp.scoreboard import Scoreboard, Sent
 from zt_async.stack.tcp.sendqueue import SendQueue
@@ -40,6 +41,7 @@ class Sender:
 
     __slots__ = (
         *("_config", "_cwnd_limited", "_delivered", "_duplicates", "_dup_bytes", "finishing", "_last_sent"),
+        *("_hystart",),
         *(
             "_pace_at",
             "_pace_credit",
@@ -66,6 +68,7 @@ class Sender:
         self.queue = SendQueue()
         self.board = Scoreboard()
         self.rtt = RttEstimator(config.minimum_rto)
+        self._hystart: HyStart | None = HyStart()
         self.congestion = (Cubic if config.congestion_control == "cubic" else NewReno)(mss)
         self.nodelay = True
         self.sack = False
@@ -210,13 +213,24 @@ class Sender:
         if self.recovery is Recovery.FAST:
             self._reduce_rate(delivered, advanced=ack > una and not lost)
         elif ack > una and (self._cwnd_limited or self.recovery is Recovery.TIMEOUT):
-            self.congestion.on_ack(ack - una, now, self.rtt.srtt or 0.0)
+            self._grow(ack - una, ack, now)
 
         if not board.segments:
             self.rto_at = self.probe_at = self.reorder_at = inf
         elif ack > una:
             self.rto_at = now + self.rtt.rto  # RFC 6298 (5.3)
             self._schedule_probe(now)
+
+    def _grow(self, acked: int, ack: int, now: float) -> None:
+        """The window was used up and all went well."""
+        congestion = self.congestion
+        hystart = self._hystart
+        if hystart is not None and congestion.in_slow_start:
+            acked = hystart.growth(acked, ack, self.nxt, self.rtt.latest)
+            if hystart.finished:
+                self._hystart = None
+                congestion.ssthresh = congestion.cwnd
+        congestion.on_ack(acked, now, self.rtt.srtt or 0.0)
 
     def _measure(self, echoed_by: float, now: float) -> None:
         """The round trip. After losses the echo tells what the acknowledgement answers, if there is one."""
