@@ -249,8 +249,9 @@ def _check_exchange(case: Case) -> None:
     # ... and in the sender's place learns what the sender learned.
     theirs = make_vl1(sender)
     peer = theirs.topology.add_peer(receiver, NOW)
-    theirs.expected.add(int.from_bytes(packet[:8], "big"), Verb.HELLO, receiver.address, NOW)
-    theirs.receive_datagrams(SOCKET, Endpoint.parse(case["sent_to"]), [ok], NOW + 0.05)
+    asked_at = Endpoint.parse(case["sent_to"])
+    theirs.expected.add(int.from_bytes(packet[:8], "big"), Verb.HELLO, receiver.address, asked_at, NOW)
+    theirs.receive_datagrams(SOCKET, asked_at, [ok], NOW + 0.05)
     assert list(peer.version) == case["sender_learns_version"]
     assert [str(entry.path.endpoint) for entry in peer.entries] == [case["sent_to"]]
 

@@ -23,13 +23,10 @@ from zt_async.wire.verbs import (
 if TYPE_CHECKING:
     from zt_async.vl1.core import VL1
 
-RETRY_DELAYS: Final = (
-    0.25,
-    0.75,
-    1.5,
-    3.0,
-)  # s after the first probe; the reference waits for a next occasion
+RETRY_DELAYS: Final = (0.25, 0.75, 1.5, 3.0, 1.0)  # s; the reference waits for a next occasion
+CONFIRM_DELAYS: Final = (0.5, 0.5)  # s
 MAX_ATTEMPTS: Final = 1024
+MAX_ATTEMPTS_PER_PEER: Final = 64
 PUSH_INTERVAL_RELAYED: Final = 15.0  # s
 PUSH_INTERVAL_DIRECT: Final = 120.0  # s
 FIRST_PUSH_INTERVAL: Final = 1.0  # s; doubles up to the interval for relayed peers
@@ -39,18 +36,23 @@ MAX_PER_SCOPE_AND_FAMILY: Final = 8
 INTRODUCTION_INTERVAL: Final = 30.0  # s between introductions of one pair
 MAX_INTRODUCTIONS: Final = 8192
 MAX_AWAITED: Final = 256
+MAX_REDIRECTS: Final = 256
 
 
 class _Attempt:
     """An address of a peer that is being probed."""
 
-    __slots__ = ("endpoint", "key", "peer", "since", "socket", "tries")
+    __slots__ = ("delays", "endpoint", "peer", "since", "socket", "tries", "where")
 
-    def __init__(self, peer: Peer, socket: int, endpoint: Endpoint, now: float) -> None:
+    def __init__(
+        self, peer: Peer, socket: int, endpoint: Endpoint, delays: tuple[float, ...], now: float
+    ) -> None:
         self.peer = peer
         self.socket = socket
         self.endpoint = endpoint
-        self.key = (peer.address, socket, endpoint)
+        self.where = (socket, endpoint)
+        self.delays = delays
+        """Between the probes, and after the last one."""
         self.since = now
         self.tries = 0
 
@@ -61,9 +63,11 @@ class Contact:
     def __init__(self, vl1: VL1) -> None:
         self._vl1 = vl1
         self._attempts: list[tuple[float, int, _Attempt]] = []
-        self._under_way: set[tuple[int, int, Endpoint]] = set()
+        self._under_way: dict[int, set[tuple[int, Endpoint]]] = {}
         self._counter = 0
         self._introduced: dict[tuple[int, int], float] = {}
+        self._redirects: dict[tuple[int, Endpoint], int] = {}
+        """Addresses at which peers want to be met, and the priority that each will have."""
         self._awaited: dict[int, tuple[int, Endpoint]] = {}
         """Where to meet peers that are not known yet."""
 
@@ -75,14 +79,29 @@ class Contact:
             self._vl1.handshake.say_hello(peer, path, now)
         else:
             packet_id = self._vl1.sender.transmit(peer, path, bytes((Verb.ECHO,)), now)
-            self._vl1.expected.add(packet_id, Verb.ECHO, peer.address, now)
+            self._vl1.expected.add(packet_id, Verb.ECHO, peer.address, path.endpoint, now)
 
     def attempt(self, peer: Peer, socket: int, endpoint: Endpoint, now: float) -> None:
         """Probe an address now, and a few times more until it proves to be a path."""
-        attempt = _Attempt(peer, socket, endpoint, now)
-        if attempt.key in self._under_way or len(self._attempts) >= MAX_ATTEMPTS:
+        self._begin(_Attempt(peer, socket, endpoint, RETRY_DELAYS, now), MAX_ATTEMPTS_PER_PEER, now)
+
+    def confirm(self, peer: Peer, path: Path, now: float) -> None:
+        """Probe the address that a packet came from: anybody may have sent it, if it was replayed.
+
+        Hence less is sent there, so that nobody can have us flood a third party.
+        """
+        attempt = _Attempt(peer, path.socket, path.endpoint, CONFIRM_DELAYS, now)
+        self._begin(attempt, MAX_ATTEMPTS_PER_PEER // 2, now)
+
+    def _begin(self, attempt: _Attempt, limit: int, now: float) -> None:
+        address = attempt.peer.address
+        under_way = self._under_way.get(address, ())
+        if attempt.where in under_way:
             return
-        self._under_way.add(attempt.key)
+        if len(under_way) >= limit or len(self._attempts) >= MAX_ATTEMPTS:
+            self._vl1.counters["paths: too many attempts"] += 1
+            return
+        self._under_way.setdefault(address, set()).add(attempt.where)
         self._try(attempt, now)
 
     def _try(self, attempt: _Attempt, now: float) -> None:
@@ -92,11 +111,8 @@ class Contact:
             self._vl1.handshake.say_hello(attempt.peer, path, now)
         else:
             self.probe(attempt.peer, path, now)
-        if attempt.tries == len(RETRY_DELAYS):
-            self._under_way.discard(attempt.key)
-            return
         self._counter += 1
-        heapq.heappush(self._attempts, (now + RETRY_DELAYS[attempt.tries], self._counter, attempt))
+        heapq.heappush(self._attempts, (now + attempt.delays[attempt.tries], self._counter, attempt))
         attempt.tries += 1
 
     def next_timer(self) -> float | None:
@@ -106,15 +122,22 @@ class Contact:
         """Repeat the probes that are due and still wanted."""
         while self._attempts and self._attempts[0][0] <= now:
             _, _, attempt = heapq.heappop(self._attempts)
-            peer = attempt.peer
-            answered = any(
-                entry.path.endpoint == attempt.endpoint and entry.path.last_receive > attempt.since
-                for entry in peer.entries
-            )
-            if answered or self._vl1.topology.peers.get(peer.address) is not peer:
-                self._under_way.discard(attempt.key)
+            if self._is_over(attempt):
+                under_way = self._under_way[attempt.peer.address]
+                under_way.discard(attempt.where)
+                if not under_way:
+                    del self._under_way[attempt.peer.address]
             else:
                 self._try(attempt, now)
+
+    def _is_over(self, attempt: _Attempt) -> bool:
+        peer = attempt.peer
+        if attempt.tries == len(attempt.delays) or self._vl1.topology.peers.get(peer.address) is not peer:
+            return True
+        return any(
+            entry.path.endpoint == attempt.endpoint and entry.path.last_receive > attempt.since
+            for entry in peer.entries
+        )
 
     def allowed(self, peer: Peer, endpoint: Endpoint) -> bool:
         """Whether the peer may be met there (vl1.md 5.2)."""
@@ -157,15 +180,23 @@ class Contact:
                     self.attempt(peer, ANY_SOCKET, endpoint, now)
 
     def _redirect(self, peer: Peer, path: Path, endpoint: Endpoint, now: float) -> None:
-        """Follow a cluster that wants to be met elsewhere (vl1.md 5.12)."""
+        """Follow a cluster that wants to be met elsewhere, once it is there (vl1.md 5.12).
+
+        The reference sends all there without an answer from the address, which anybody could be made to bear.
+        """
         entry = peer.entry_of(path)
-        priority = (entry.priority if entry else 1) + 2
-        new = self._vl1.keep(self._vl1.path(path.socket, endpoint))
-        self._vl1.handshake.say_hello(peer, new, now)
-        peer.entries = [
-            e for e in peer.entries if e.priority >= priority and e.path.endpoint.host != endpoint.host
-        ]
-        peer.learn(new, now, priority)
+        if len(self._redirects) >= MAX_REDIRECTS:
+            del self._redirects[next(iter(self._redirects))]
+        self._redirects[peer.address, endpoint] = (entry.priority if entry else 1) + 2
+        self.attempt(peer, path.socket, endpoint, now)
+
+    def is_redirected(self, peer: Peer, endpoint: Endpoint) -> bool:
+        """The peer asked to be met at this address instead of all others."""
+        return (peer.address, endpoint) in self._redirects
+
+    def take_priority(self, peer: Peer, endpoint: Endpoint) -> int:
+        """The priority of a new path: more than 1 makes it the only one."""
+        return self._redirects.pop((peer.address, endpoint), 1)
 
     # Introductions
 
@@ -227,5 +258,6 @@ class Contact:
 
     def expire(self, now: float) -> None:
         self._awaited.clear()
+        self._redirects.clear()
         for pair in [p for p, at in self._introduced.items() if now - at >= 8 * INTRODUCTION_INTERVAL]:
             del self._introduced[pair]

@@ -52,7 +52,8 @@ from zt_async.wire.verbs import decode_error, decode_ok, decode_user_message, en
 Inbound: TypeAlias = tuple[Peer, Path, int, int, bytes]
 """A packet for VL2: sender, path, verb, packet ID as on the wire, body (verb byte and payload)."""
 
-MAX_PATHS: Final = 16_384
+MAX_PATHS: Final = 32_768
+MAX_VISITORS: Final = 1024
 ECHO_INTERVAL: Final = 1 / 6  # s between ECHOs answered on one path
 
 _SECOND_OF_TWO: Final = b"\xff\x21"
@@ -108,6 +109,9 @@ class VL1:
         self._assembler = Assembler()
         self._surface = SelfAwareness()
         self._paths: dict[tuple[int, Endpoint], Path] = {}
+        """Those that peers are reached through."""
+        self._visitors: dict[tuple[int, Endpoint], Path] = {}
+        """Those that something authentic came over, and that did not prove themselves (yet)."""
         self._packets: list[Inbound] = []
         self._own = identity.address.packed
 
@@ -217,7 +221,7 @@ class VL1:
             return
         packet_id = self.sender.transmit(peer, path, body, now)
         if expect_reply:
-            self.expected.add(packet_id, verb, address, now)
+            self.expected.add(packet_id, verb, address, path.endpoint, now)
 
     def send_all(self, address: int, bodies: Sequence[bytes], now: float) -> None:
         """Send packets given as bodies (verb byte and payload); the hot path of frames."""
@@ -273,25 +277,46 @@ class VL1:
 
     def path(self, socket: int, remote: Endpoint) -> Path:
         """The path record for a socket and an endpoint; not kept until something authentic comes over it."""
-        path = self._paths.get((socket, remote))
+        key = (socket, remote)
+        path = self._paths.get(key) or self._visitors.get(key)
         if path is None:
             path = Path(socket, remote)
             path.trusted_path_id = self.policy.trusted_path_id(remote)
         return path
 
     def keep(self, path: Path) -> Path:
-        """Keep a path record, because something authentic came over it; bounded."""
+        """Keep a path record for a while, because something authentic came over it; bounded."""
         key = (path.socket, path.endpoint)
-        known = self._paths.get(key)
+        known = self._paths.get(key) or self._visitors.get(key)
         if known is not None:
             return known
-        if len(self._paths) >= MAX_PATHS:
-            del self._paths[next(iter(self._paths))]
-        self._paths[key] = path
+        if len(self._visitors) >= MAX_VISITORS:
+            del self._visitors[next(iter(self._visitors))]
+        self._visitors[key] = path
         return path
 
-    def paths(self) -> dict[tuple[int, Endpoint], Path]:
-        return self._paths
+    def learn(self, peer: Peer, path: Path, now: float) -> None:
+        """Reach a peer over this path from now on: it has proved itself (vl1.md 5.3)."""
+        key = (path.socket, path.endpoint)
+        if key not in self._paths:
+            if len(self._paths) >= MAX_PATHS:
+                self.counters["paths: too many"] += 1
+                return
+            self._visitors.pop(key, None)
+            self._paths[key] = path
+        replaced = peer.learn(path, now, self.contact.take_priority(peer, path.endpoint))
+        self.reporter.learned(peer, path, replaced, now)
+        self.sender.retry(peer.address, now)
+        if self.topology.is_upstream(peer.address):
+            self.pulse.hurry(now)
+
+    def forget_paths(self, idle: float, now: float) -> None:
+        """Drop the records of paths that no peer uses and that were silent for ``idle`` seconds."""
+        used = {entry.path for peer in self.topology.peers.values() for entry in peer.entries}
+        for paths in (self._paths, self._visitors):
+            for key, path in list(paths.items()):
+                if path not in used and now - path.last_receive >= idle:
+                    del paths[key]
 
     def expire(self, now: float) -> None:
         """Forget what is too old, in all that is kept for others."""
@@ -388,7 +413,8 @@ class VL1:
                 self.handshake.receive_sealed(peer, packet, payload, path, now)
                 return False  # it did its own bookkeeping
             case Verb.OK:
-                return self._handle_ok(peer, path, hops, packet_id, payload, now)
+                self._handle_ok(peer, path, hops, packet_id, payload, now)
+                return False  # it did its own bookkeeping
             case Verb.ERROR:
                 self._handle_error(peer, path, packet_id, payload)
             case Verb.WHOIS:
@@ -417,12 +443,12 @@ class VL1:
 
     def _handle_ok(
         self, peer: Peer, path: Path, hops: int, packet_id: int, payload: bytes, now: float
-    ) -> bool:
+    ) -> None:
         in_re, in_re_id, data = decode_ok(payload)
         question = self.expected.match(in_re_id, in_re, peer.address)
         if question is None:
             self.counters["ok: not expected"] += 1
-            return False
+            return
         match in_re:
             case Verb.HELLO:
                 self.handshake.receive_ok(peer, data, path, hops, question.sent, now)
@@ -433,7 +459,8 @@ class VL1:
                 self.whois.receive_ok(peer, data, now)
             case _:
                 self._packets.append((peer, path, Verb.OK, packet_id, bytes((Verb.OK,)) + payload))
-        return True
+        asked_there = question.asked_at == path.endpoint
+        self.received(peer, path, hops, Verb.OK if asked_there else Verb.NOP, now)
 
     def _handle_error(self, peer: Peer, path: Path, packet_id: int, payload: bytes) -> None:
         in_re, _, code, _ = decode_error(payload)
@@ -467,17 +494,16 @@ class VL1:
             self.contact.maybe_push(peer, path, hops, now)
 
     def _unlearned_path(self, peer: Peer, path: Path, verb: int, now: float) -> None:
-        path = self.keep(path)
-        if peer.has_live_twin(path, now) or not self.contact.allowed(peer, path.endpoint):
+        known = self.keep(path)
+        if known is not path and (entry := peer.entry_of(known)) is not None:
+            known.last_receive = entry.last_receive = now  # learned while this packet waited
+        elif peer.has_live_twin(known, now) and not self.contact.is_redirected(peer, known.endpoint):
             return
-        if verb == Verb.OK:
-            replaced = peer.learn(path, now)
-            self.reporter.learned(peer, path, replaced, now)
-            self.sender.retry(peer.address, now)
-            if self.topology.is_upstream(peer.address):
-                self.pulse.hurry(now)
-        else:
-            self.contact.attempt(peer, path.socket, path.endpoint, now)
+        elif self.contact.allowed(peer, known.endpoint):
+            if verb == Verb.OK:
+                self.learn(peer, known, now)
+            else:
+                self.contact.confirm(peer, known, now)
 
     def peer_learned(self, address: int, now: float) -> None:
         """A node's identity became known: decode and send what waited for that."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from zt_async.types import Endpoint
+
 MAX_EXPECTED: Final = 8192
 EXPIRY: Final = 60.0  # s
 
@@ -13,6 +15,8 @@ class Question(NamedTuple):
 
     verb: int
     peer: int
+    asked_at: Endpoint
+    """Where it was sent: only from there an OK makes a path, so that one replayed from elsewhere makes none."""
     sent: float
 
 
@@ -25,10 +29,10 @@ class ExpectedReplies:
     def __len__(self) -> int:
         return len(self._questions)
 
-    def add(self, packet_id: int, verb: int, peer: int, now: float) -> None:
+    def add(self, packet_id: int, verb: int, peer: int, endpoint: Endpoint, now: float) -> None:
         if len(self._questions) >= MAX_EXPECTED:
             del self._questions[next(iter(self._questions))]
-        self._questions[packet_id] = Question(verb, peer, now)
+        self._questions[packet_id] = Question(verb, peer, endpoint, now)
 
     def match(self, packet_id: int, verb: int, peer: int) -> Question | None:
         """The question that this answers. It stays: copies of a HELLO are answered once for each path."""

@@ -90,7 +90,7 @@ class Handshake:
         )
         body = bytes((Verb.HELLO,)) + hello.encode()
         packet = peer.key.seal(packet_id, peer.wire_addresses, 0, body, Suite.CLEAR)
-        vl1.expected.add(int.from_bytes(packet_id, "big"), Verb.HELLO, peer.address, now)
+        vl1.expected.add(int.from_bytes(packet_id, "big"), Verb.HELLO, peer.address, path.endpoint, now)
         vl1.sender.forward(path, packet, now)
 
     # Receiving
@@ -178,6 +178,9 @@ class Handshake:
         vl1 = self._vl1
         hops = packet[18] & HOPS_MASK
         path = vl1.keep(path)
+        if peer.entry_of(path) is None and not peer.may_say_hello(now):
+            vl1.counters["hello: rate limit"] += 1
+            return
         try:
             moons = decode_moons(peer.key.crypt_field(packet[:8], hello.tail)) if hello.tail else []
         except DecodeError:

@@ -13,6 +13,7 @@ from zt_async.wire.packet import FIRST_AES_PROTOCOL, FIRST_ECHO_PROTOCOL, Suite
 from zt_async.wire.verbs import Version
 
 MAX_PATHS: Final = 64
+MAX_HELLOS: Final = 64  # answered in a second, of those that come over no known path
 PEER_ACTIVITY: Final = 500.0  # s for which a peer counts as alive, or as active
 CHOICE_LIFETIME: Final = 0.1  # s for which the choice of the best path is kept
 _HELLO_ONLY = (1, 1, 0)  # the one release that must be probed with HELLO
@@ -41,6 +42,8 @@ class Peer:
         "address",
         "credentials_gate",
         "entries",
+        "hello_window",
+        "hellos",
         "hints",
         "hints_tried",
         "identity",
@@ -77,6 +80,8 @@ class Peer:
         self.entries: list[PathEntry] = []
         self.hints: tuple[Endpoint, ...] = ()
         self.hints_tried = NEVER
+        self.hello_window = NEVER
+        self.hellos = 0
         self.whois_gate = NEVER
         self.credentials_gate = NEVER
         self.paths_pushed = NEVER
@@ -101,6 +106,14 @@ class Peer:
         if not self.replied_hello:
             return True
         return self.version.protocol < FIRST_ECHO_PROTOCOL or self.version[1:] == _HELLO_ONLY
+
+    def may_say_hello(self, now: float) -> bool:
+        """Whether one more HELLO from an address without proof is answered: one that is replayed may be anybody's."""
+        if now - self.hello_window >= 1.0:
+            self.hello_window = now
+            self.hellos = 0
+        self.hellos += 1
+        return self.hellos <= MAX_HELLOS
 
     def is_alive(self, now: float) -> bool:
         return now - max(self.last_receive, self.known_since) < PEER_ACTIVITY
@@ -152,9 +165,17 @@ class Peer:
         )
 
     def learn(self, path: Path, now: float, priority: int = 1) -> Path | None:
-        """Add a confirmed path; returns the one that had to make room for it, if any (vl1.md 5.3)."""
+        """Add a confirmed path; returns the one that had to make room for it, if any (vl1.md 5.3).
+
+        Paths of lower priority go, as those to the same host do if this one has a higher priority (vl1.md 5.12).
+        """
         self.paths_changed()
         entry = PathEntry(path, now, priority)
+        if priority > 1:
+            host = path.endpoint.host
+            self.entries = [
+                e for e in self.entries if e.priority >= priority and e.path.endpoint.host != host
+            ]
         for i, old in enumerate(self.entries):
             if old.path.socket == path.socket and old.path.endpoint.host == path.endpoint.host:
                 self.entries[i] = entry

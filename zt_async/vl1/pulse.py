@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from zt_async.vl1.path import ANY_SOCKET, NEVER, PATH_HEARTBEAT, Path
+from zt_async.vl1.path import ANY_SOCKET, NEVER, PATH_HEARTBEAT
 from zt_async.vl1.peer import Peer
 
 if TYPE_CHECKING:
@@ -180,8 +180,4 @@ class Pulse:
         for address, peer in list(topology.peers.items()):
             if not topology.is_upstream(address) and not peer.is_alive(now):
                 del topology.peers[address]
-        used: set[Path] = {entry.path for peer in topology.peers.values() for entry in peer.entries}
-        paths = vl1.paths()
-        for key, path in list(paths.items()):
-            if path not in used and now - path.last_receive >= IDLE_PATH:
-                del paths[key]
+        vl1.forget_paths(IDLE_PATH, now)

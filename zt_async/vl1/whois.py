@@ -103,7 +103,7 @@ class Whois:
             path = vl1.path(ANY_SOCKET, stable[0])
         body = bytes((Verb.WHOIS,)) + encode_whois((NodeAddress(address),))
         packet_id = vl1.sender.transmit(upstream, path, body, now)
-        vl1.expected.add(packet_id, Verb.WHOIS, upstream.address, now)
+        vl1.expected.add(packet_id, Verb.WHOIS, upstream.address, path.endpoint, now)
         return True
 
     def keep_packet(self, source: int, packet: bytes, path: Path, now: float) -> None:
