@@ -14,7 +14,7 @@ WORLD_ID = 0x7A745F6173796E63
 
 
 class Code(enum.IntEnum):
-    """The event codes of libzt that tests wait for."""
+    """The event codes of libzt that tests wait for. Under load libzt loses events: what must hold, ask for."""
 
     NODE_UP = 200
     NODE_ONLINE = 201

@@ -307,7 +307,9 @@ class Peer:
         """Wait until a server has accepted, and not yet lost, so many. Raises PeerFailed."""
         try:
             async with asyncio.timeout(within):
-                while (await self.server_stats(server)).open != connections:
+                while True:
+                    if (await self.server_stats(server)).open == connections:
+                        return
                     await asyncio.sleep(0.01)
         except TimeoutError:
             raise PeerFailed(self._report(f"not {connections} connections open within {within} s")) from None
