@@ -39,8 +39,7 @@ def take_syn(connection: TcpConnection, segment: tcp.Segment, now: float) -> Non
     if connection.scaling:
         connection.send_scale = options.window_scale or 0
     else:
-        receiver.scale = 0
-        receiver.limit = min(receiver.limit, 0xFFFF)
+        receiver.do_without_scaling()
     sender.sack = options.sack_permitted
     sender.timestamps = options.timestamps is not None
     if options.timestamps is not None:

@@ -81,6 +81,12 @@ class Receiver:
         self.edge = self.nxt + min(self.limit, 0xFFFF)  # a SYN's window is not scaled
         self.measure_to = self.edge
 
+    def do_without_scaling(self) -> None:
+        """The peer does not know window scaling (RFC 7323 section 2.2)."""
+        self.scale = 0
+        self._max_limit = min(self._max_limit, 0xFFFF)
+        self.limit = min(self.limit, 0xFFFF)
+
     # -- data
 
     def accept(self, seq: int, data: bytes) -> bool:

@@ -1,0 +1,481 @@
+"""Runs in a network namespace of its own: our stack on a TAP device, the kernel's sockets on the other end.
+
+``python -m tests.stack.kernel_peer SCENARIO`` prints a line of JSON and exits 0, or dies with a traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import ipaddress
+import json
+import os
+import random
+import select
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from zt_async.config import StackConfig
+from zt_async.context import Context
+from zt_async.stack.stack import Stack
+from zt_async.stack.tcp.connection import TcpConnection
+from zt_async.stack.tcp.options import TcpOptions
+from zt_async.stack.tcp.state import State
+from zt_async.types import MACAddress
+from zt_async.wire import ethernet
+
+KERNEL, OURS = "fd00::1", "fd00::2"
+PORT = 7000
+MIB = 1 << 20
+_TUNSETIFF, _IFF_TAP, _IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
+_DEADLINE = 60.0
+
+
+def _open_tap(mtu: int) -> int:
+    fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+    fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", b"tap0", _IFF_TAP | _IFF_NO_PI))
+    for command in (
+        f"link set tap0 mtu {mtu} txqueuelen 10000 up",
+        f"addr add {KERNEL}/64 dev tap0 nodad",
+        "link set lo up",
+    ):
+        subprocess.run(["ip", *command.split()], check=True)
+    return fd
+
+
+class Pump:
+    """Moves frames between the stack and the kernel until something has happened."""
+
+    def __init__(self, *, mtu: int = 2800, loss: float = 0.0, **config: Any) -> None:
+        self._fd = _open_tap(mtu)
+        self._loss = loss
+        self._rng = random.Random(1)
+        context = Context(random_bytes=os.urandom, wall_ms=lambda: int(time.time() * 1000))
+        self.stack = Stack(context, StackConfig(**config))
+        self.interface = self.stack.add_interface("tap", MACAddress(0x02AA00000002), mtu, self.now)
+        self.interface.add_address(ipaddress.IPv6Interface(f"{OURS}/64"), self.now)
+
+    @property
+    def now(self) -> float:
+        return time.monotonic()
+
+    def run(self, until: Callable[[], bool]) -> None:
+        deadline = self.now + _DEADLINE
+        while not self._step(until):
+            assert self.now < deadline, f"nothing came of it: {self.stack.take_ready()} {self.stack.counters}"
+
+    def _step(self, until: Callable[[], bool]) -> bool:
+        done = until()
+        for _, frames in self.stack.frames_to_send(self.now):
+            for frame in frames:
+                if self._rng.random() >= self._loss:
+                    self._write(ethernet.encode(frame))
+        if done:
+            return True
+        timer = self.stack.next_timer()
+        wait = 0.02 if timer is None else min(max(0.0, timer - self.now), 0.02)
+        select.select([self._fd], [], [], wait)
+        frames = []
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(256):
+                frame = ethernet.parse(os.read(self._fd, 65536))
+                if self._rng.random() >= self._loss:
+                    frames.append(frame)
+        now = self.now
+        self.stack.receive_frames(self.interface, frames, now)
+        if timer is not None and timer <= now:
+            self.stack.handle_timer(now)
+        return False
+
+    def _write(self, data: bytes) -> None:
+        with contextlib.suppress(BlockingIOError):  # the device is full, as a wire may be
+            os.write(self._fd, data)
+
+
+class Kernel(threading.Thread):
+    """Runs a function with blocking sockets; ``result`` is what it gave back."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        super().__init__(daemon=True)
+        self._function = function
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.result = self._function()
+        except BaseException as error:
+            self.error = error
+
+    def done(self) -> bool:
+        if self.error is not None:
+            raise self.error
+        return not self.is_alive()
+
+
+def _socket(congestion: bytes = b"reno") -> socket.socket:
+    sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion)
+    sock.settimeout(_DEADLINE)
+    return sock
+
+
+def _kernel_listener() -> socket.socket:
+    sock = _socket()
+    sock.bind((KERNEL, PORT))
+    sock.listen()
+    return sock
+
+
+def _data(size: int) -> bytes:
+    return random.Random(size).randbytes(size)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _read_all(sock: socket.socket) -> bytes:
+    parts = []
+    while part := sock.recv(1 << 20):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _connected(pump: Pump, options: TcpOptions | None = None) -> tuple[TcpConnection, socket.socket]:
+    """Our connect, the kernel's accept."""
+    with _kernel_listener() as listener:
+        ours = pump.stack.connect_tcp((KERNEL, PORT), options=options or TcpOptions(), now=pump.now)
+        pump.run(lambda: ours.state is State.ESTABLISHED)
+        theirs, _ = listener.accept()
+        theirs.settimeout(_DEADLINE)
+        return ours, theirs
+
+
+def _accepted(pump: Pump) -> tuple[TcpConnection, socket.socket]:
+    """The kernel's connect, our accept."""
+    listener = pump.stack.listen_tcp(("::", PORT), now=pump.now)
+    sock = _socket()
+    kernel = Kernel(lambda: sock.connect((OURS, PORT)))
+    got: list[TcpConnection] = []
+
+    def accepted() -> bool:
+        connection = listener.accept()
+        if connection is not None:
+            got.append(connection)
+        return bool(got) and kernel.done()
+
+    pump.run(accepted)
+    return got[0], sock
+
+
+class _Feeder:
+    """Sends data as the connection takes it, then EOF."""
+
+    def __init__(self, connection: TcpConnection, data: bytes) -> None:
+        self._connection = connection
+        self._data = data
+        self._sent = 0
+
+    def __call__(self) -> bool:
+        connection = self._connection
+        while (
+            self._sent < len(self._data) and connection.unsent + connection.unacked < connection.send_target
+        ):
+            connection.send(self._data[self._sent : self._sent + 65536])
+            self._sent += 65536
+        if self._sent >= len(self._data):
+            connection.send_eof()
+            return True
+        return False
+
+
+class _Drain:
+    """Reads until EOF."""
+
+    def __init__(self, connection: TcpConnection) -> None:
+        self._connection = connection
+        self.parts: list[bytes] = []
+
+    def __call__(self) -> bool:
+        self.parts.append(self._connection.receive())
+        assert self._connection.error is None, self._connection.error
+        return self._connection.eof_received
+
+
+def bulk(size: int, **options: Any) -> dict[str, Any]:
+    """Both directions at once, both ways to connect, by hash; then both ends are gone."""
+    pump = Pump(**options)
+    up, down = _data(size), _data(size + 1)
+    speeds = []
+    for connected in (_connected, _accepted):
+        ours, theirs = connected(pump)
+        begin = time.monotonic()
+        writer = Kernel(lambda theirs=theirs: (theirs.sendall(down), theirs.shutdown(socket.SHUT_WR)))
+        reader = Kernel(lambda theirs=theirs: _digest(_read_all(theirs)))
+        feed, drain = _Feeder(ours, up), _Drain(ours)
+        pump.run(lambda: feed() & drain() & writer.done() & reader.done())  # noqa: B023
+        speeds.append(round(2 * size / (time.monotonic() - begin) / MIB))
+        assert reader.result == _digest(up)
+        assert _digest(b"".join(drain.parts)) == _digest(down)
+        theirs.close()
+        pump.run(lambda: ours.state in (State.TIME_WAIT, State.CLOSED))  # noqa: B023
+        assert ours.error is None
+    return {"MiB/s": speeds, "counters": pump.stack.counters, "info": str(ours.info())}
+
+
+def half_close() -> dict[str, Any]:
+    """Each side says that it is done, and hears the other out."""
+    pump = Pump()
+    ours, theirs = _accepted(pump)
+    kernel = Kernel(lambda: (theirs.sendall(b"question"), theirs.shutdown(socket.SHUT_WR), _read_all(theirs)))
+    drain = _Drain(ours)
+    pump.run(drain)
+    assert b"".join(drain.parts) == b"question"
+    assert ours.state is State.CLOSE_WAIT
+    ours.send(b"answer")
+    ours.send_eof()
+    pump.run(kernel.done)
+    assert kernel.result[2] == b"answer"
+    pump.run(lambda: ours.state is State.CLOSED)
+
+    ours, theirs = _connected(pump)
+    ours.send(b"question")
+    ours.send_eof()
+    kernel = Kernel(lambda: (_read_all(theirs), theirs.sendall(b"answer"), theirs.close()))
+    drain = _Drain(ours)
+    pump.run(lambda: drain() and kernel.done())
+    assert kernel.result[0] == b"question"
+    assert b"".join(drain.parts) == b"answer"
+    pump.run(lambda: ours.state is State.TIME_WAIT)
+    return {}
+
+
+def refused() -> dict[str, Any]:
+    """Closed ports, from both sides."""
+    pump = Pump()
+    ours = pump.stack.connect_tcp((KERNEL, 9), now=pump.now)
+    pump.run(lambda: ours.state is State.CLOSED)
+    assert isinstance(ours.error, ConnectionRefusedError)
+    sock = _socket()
+    kernel = Kernel(lambda: sock.connect_ex((OURS, 9)))
+    pump.run(kernel.done)
+    assert kernel.result == errno.ECONNREFUSED
+    return {}
+
+
+def reset() -> dict[str, Any]:
+    """Abort, from both sides."""
+    pump = Pump()
+    ours, theirs = _connected(pump)
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    theirs.close()
+    pump.run(lambda: ours.state is State.CLOSED)
+    assert isinstance(ours.error, ConnectionResetError)
+    ours, theirs = _accepted(pump)
+    ours.abort()
+
+    def read() -> int:
+        try:
+            theirs.recv(1)
+        except OSError as error:
+            return error.errno or 0
+        return 0
+
+    kernel = Kernel(read)
+    pump.run(kernel.done)
+    assert kernel.result == errno.ECONNRESET
+    return {}
+
+
+def closed_window() -> dict[str, Any]:
+    """A reader that does not read for a while, on both sides; nothing is lost or reset."""
+    pump = Pump(receive_buffer=65536, max_receive_buffer=65536)
+    ours, theirs = _connected(pump)
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    data = _data(4 * MIB)
+    feed = _Feeder(ours, data)
+    resume_at = time.monotonic() + 1.5
+    pump.run(lambda: feed() | (time.monotonic() > resume_at))
+    assert ours.unsent
+    reader = Kernel(lambda: _digest(_read_all(theirs)))
+    pump.run(lambda: feed() & reader.done())
+    assert reader.result == _digest(data)
+
+    writer = Kernel(lambda: (theirs.sendall(data), theirs.shutdown(socket.SHUT_WR)))
+    resume_at = time.monotonic() + 1.5
+    pump.run(lambda: time.monotonic() > resume_at)
+    assert ours.info().unread <= 65536
+    drain = _Drain(ours)
+    pump.run(lambda: drain() & writer.done())
+    assert _digest(b"".join(drain.parts)) == _digest(data)
+    return {}
+
+
+def many() -> dict[str, Any]:
+    """500 short connections each way."""
+    pump = Pump()
+    listener = pump.stack.listen_tcp(("::", PORT), now=pump.now)
+
+    def clients() -> int:
+        for _ in range(500):
+            with _socket() as sock:
+                sock.connect((OURS, PORT))
+                sock.sendall(b"ping")
+                assert sock.recv(4, socket.MSG_WAITALL) == b"ping"
+        return 500
+
+    kernel = Kernel(clients)
+    serving: list[TcpConnection] = []
+
+    def serve() -> bool:
+        while (connection := listener.accept()) is not None:
+            serving.append(connection)
+        for connection in list(serving):
+            data = connection.receive()
+            if data:
+                connection.send(data)
+            if connection.eof_received:
+                connection.close()
+                serving.remove(connection)
+        return kernel.done()
+
+    pump.run(serve)
+    listener.close()
+    with _kernel_listener() as theirs:
+        theirs.listen(128)
+
+        def echo() -> None:
+            for _ in range(500):
+                sock, _ = theirs.accept()
+                with sock:
+                    sock.sendall(sock.recv(4, socket.MSG_WAITALL))
+
+        kernel = Kernel(echo)
+        for _ in range(500):
+            ours = pump.stack.connect_tcp((KERNEL, PORT), now=pump.now)
+            ours.send(b"ping")
+            got = bytearray()
+
+            def answered(ours: TcpConnection = ours, got: bytearray = got) -> bool:
+                got.extend(ours.receive())
+                assert ours.error is None
+                return len(got) == 4
+
+            pump.run(answered)
+            ours.close()
+        pump.run(kernel.done)
+    return {"time-waits": len(pump.interface.tcp)}
+
+
+def datagrams() -> dict[str, Any]:
+    """UDP up to many fragments, a closed port, and echo requests, both ways."""
+    pump = Pump()
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+        sock.bind((KERNEL, PORT))
+        sock.settimeout(_DEADLINE)
+        ours = pump.stack.open_udp((OURS, PORT), now=pump.now)
+        for size in (0, 1, 2752, 2753, 10_000, 60_000):
+            data = _data(size)
+            ours.send(data, (KERNEL, PORT), now=pump.now)
+            kernel = Kernel(lambda: sock.recvfrom(65536))
+            pump.run(kernel.done)
+            assert kernel.result[0] == data
+            assert kernel.result[1][:2] == (OURS, PORT)
+            sock.sendto(data, (OURS, PORT))
+            got: list[Any] = []
+
+            def arrived(got: list[Any] = got) -> bool:
+                got += ours.receive()
+                return bool(got)
+
+            pump.run(arrived)
+            assert got == [(data, (KERNEL, PORT))]
+        ours.send(b"x", (KERNEL, 9), now=pump.now)
+        errors: list[Any] = []
+
+        def failed() -> bool:
+            errors.extend(ours.take_errors())
+            return bool(errors)
+
+        pump.run(failed)
+        assert isinstance(errors[0][0], ConnectionRefusedError)
+        assert errors[0][1] == (KERNEL, 9)
+        sock.connect((OURS, 9))
+        sock.send(b"x")
+
+        def refused() -> int:
+            try:
+                sock.recv(1)
+            except ConnectionRefusedError:
+                return 1
+            return 0
+
+        kernel = Kernel(refused)
+        pump.run(kernel.done)
+        assert kernel.result == 1
+    pings = [pump.stack.ping(KERNEL, bytes(size), now=pump.now) for size in (0, 56, 4000)]
+    pump.run(lambda: all(ping.rtt is not None for ping in pings))
+    with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as raw:
+        raw.settimeout(_DEADLINE)
+        raw.connect((OURS, 0))
+
+        def echo() -> bytes:
+            raw.send(b"\x80\x00\x00\x00\x12\x34\x00\x01" + bytes(4000))
+            while (reply := raw.recv(65536))[0] != 0x81:
+                pass
+            return reply
+
+        kernel = Kernel(echo)
+        pump.run(kernel.done)
+        assert kernel.result[4:] == b"\x12\x34\x00\x01" + bytes(4000)
+    return {}
+
+
+def _sysctl(**values: int) -> None:
+    for name, value in values.items():
+        with open(f"/proc/sys/net/ipv4/{name}", "w") as file:
+            file.write(str(value))
+
+
+def old_peer() -> dict[str, Any]:
+    """The kernel without SACK, timestamps and window scaling, on a lossy wire."""
+    _sysctl(tcp_sack=0, tcp_timestamps=0, tcp_window_scaling=0)
+    return bulk(2 * MIB, loss=0.01)
+
+
+def without_timestamps() -> dict[str, Any]:
+    _sysctl(tcp_timestamps=0)
+    return bulk(4 * MIB, loss=0.01)
+
+
+SCENARIOS: dict[str, Callable[[], dict[str, Any]]] = {
+    "bulk": lambda: bulk(32 * MIB),
+    "lossy": lambda: bulk(4 * MIB, loss=0.02),
+    "newreno": lambda: bulk(4 * MIB, loss=0.01, congestion_control="newreno"),
+    "small-mtu": lambda: bulk(4 * MIB, mtu=1280),
+    "old-peer": old_peer,
+    "without-timestamps": without_timestamps,
+    "half-close": half_close,
+    "refused": refused,
+    "reset": reset,
+    "closed-window": closed_window,
+    "many": many,
+    "datagrams": datagrams,
+}
+
+
+if __name__ == "__main__":
+    begin = time.monotonic()
+    outcome = SCENARIOS[sys.argv[1]]()
+    outcome["seconds"] = round(time.monotonic() - begin, 2)
+    sys.stdout.write(json.dumps(outcome) + "\n")
