@@ -52,6 +52,11 @@ class NewReno:
         self.cwnd = self.mss
         self._credit = 0.0
 
+    def restore(self, cwnd: int, ssthresh: float) -> None:
+        """The latest congestion was none: as before (RFC 4015)."""
+        self.cwnd = max(self.cwnd, cwnd)
+        self.ssthresh = max(self.ssthresh, ssthresh)
+
     def on_idle(self) -> None:
         """RFC 5681 section 4.1: what an idle connection knew is outdated."""
         self.cwnd = min(self.cwnd, initial_window(self.mss))

@@ -129,7 +129,7 @@ class TcpLayer:
     def _receive_syn(self, flow: Flow, segment: tcp.Segment, former: TimeWait | None, now: float) -> bool:
         """Begin a connection if somebody listens; False where nobody does."""
         listener = self._find_listener(flow, segment)
-        if listener is None:
+        if listener is None or not listener.listening:
             return False
         if not listener.has_room():
             self._host.counters["tcp accept queue full"] += 1

@@ -15,8 +15,8 @@ class TcpListener(Socket):
     """Made by ``Stack.listen_tcp``. ``take_ready`` names it when there is something to accept."""
 
     __slots__ = (
-        *("_accepted", "_half_open", "_host", "_table", "backlog", "binding", "closed", "error", "local"),
-        "options",
+        *("_accepted", "_half_open", "_host", "_table", "backlog", "binding", "closed", "error", "listening"),
+        *("local", "options"),
     )
 
     def __init__(
@@ -37,6 +37,8 @@ class TcpListener(Socket):
         self.options = options
         """Of the connections to come."""
         self.local: Address = (address_text(binding.address), binding.port)
+        self.listening = True
+        """False: the port is taken, and connections are refused all the same."""
         self.closed = False
         self.error: OSError | None = None
         """Why it was closed from below: ENETDOWN when its interface went."""

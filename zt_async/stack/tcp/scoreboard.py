@@ -237,7 +237,7 @@ class Scoreboard:
         self.segments = segments
         self._lost = [segment for segment in segments if segment.lost]
 
-    def spurious(self, dsack: tuple[int, int], ack: int) -> None:
+    def allow_reordering(self, ack: int) -> None:
         """Something arrived twice: allow for more reordering, once a round trip (RFC 8985 section 6.2 step 4)."""
         if ack >= self._dsack_round:
             self._dsack_round = self.segments[-1].end if self.segments else ack + 1

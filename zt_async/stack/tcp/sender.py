@@ -40,8 +40,7 @@ class Sender:
     """Sequence numbers are unwrapped (:mod:`zt_async.stack.tcp.seq`), times monotonic seconds, sizes bytes."""
 
     __slots__ = (
-        *("_config", "_cwnd_limited", "_delivered", "_duplicates", "_dup_bytes", "finishing", "_last_sent"),
-        *("_hystart",),
+        *("_config", "_cwnd_limited", "_delivered", "_dup_bytes", "_duplicates", "_hystart", "_last_sent"),
         *(
             "_pace_at",
             "_pace_credit",
@@ -49,12 +48,22 @@ class Sender:
             "_prior",
             "_recover_from",
             "_recovery_end",
-            "_sent_out",
+            "_repeated",
         ),
-        *("_tlp_end", "_tlp_repeats", "_undo_before", "_urgent", "_window_ack", "_window_seq"),
-        *("board", "congestion", "iss", "max_window", "mss", "nodelay", "nxt", "persist_at", "probe_at"),
-        *("progress_at", "queue", "recovery", "reorder_at", "rto_at", "rtt", "sack", "timeouts"),
-        *("timestamp_offset", "timestamps", "una", "window", "fin_sent", "total_retransmits", "bytes_acked"),
+        *("_sent_out", "_timed_out_at", "_tlp_end", "_tlp_repeats", "_urgent", "_window_ack", "_window_seq"),
+        *(
+            "board",
+            "bytes_acked",
+            "congestion",
+            "fin_sent",
+            "finishing",
+            "iss",
+            "max_window",
+            "mss",
+            "nodelay",
+        ),
+        *("nxt", "persist_at", "probe_at", "progress_at", "queue", "recovery", "reorder_at", "rto_at", "rtt"),
+        *("sack", "timeouts", "timestamp_offset", "timestamps", "total_retransmits", "una", "window"),
     )
 
     def __init__(self, config: StackConfig, iss: int, timestamp_offset: int, mss: int) -> None:
@@ -93,8 +102,9 @@ class Sender:
         self._recovery_end = 0
         self._recover_from = 0
         self._delivered = self._sent_out = 0  # of RFC 6937, since recovery began
-        self._undo_before: float | None = None
-        self._prior: tuple[int, float] = (0, inf)
+        self._prior: tuple[int, float] = (0, inf)  # window and threshold before the latest recovery
+        self._timed_out_at: float | None = None  # until the first answer to what the timeout repeated
+        self._repeated: set[int] = set()  # segments sent again since then, and not yet known to be needless
         self._tlp_end: int | None = None
         self._tlp_repeats = False
         self._urgent: list[Sent] = []  # goes out with the next flight, whatever the windows say
@@ -157,20 +167,17 @@ class Sender:
     # -- acknowledgements
 
     def update_window(self, seq: int, ack: int, window: int, now: float) -> bool:
-        """RFC 9293 section 3.10.7.4; whether it changed."""
+        """RFC 9293 section 3.10.7.4; False where a later segment has already told more."""
         if not (self._window_seq < seq or (self._window_seq == seq and self._window_ack <= ack)):
             return False
         self._window_seq, self._window_ack = seq, ack
-        if window == self.window:
-            return False
-        if not self.window and self.board.segments:
+        if window and not self.window and self.board.segments:
             self.board.mark_all_lost()  # probes, or what was sent when the window closed
             self.rtt.end_back_off()
             self.rto_at = now + self.rtt.rto
         self.window = window
         if window:
             self.persist_at = inf
-            self.timeouts = 0
         if window > self.max_window:
             self.max_window = window
         return True
@@ -196,14 +203,15 @@ class Sender:
             self.progress_at = now
             self.timeouts = 0
             self._measure(echoed_by, now)
-            if self._undo_before is not None:
-                self._check_spurious(echoed_by)
+            if self._timed_out_at is not None:
+                self._check_timeout(echoed_by, self._timed_out_at)
         if not self.sack:
             delivered = self._count_duplicate(ack, una, delivered, duplicate)
-        if board.dsack is not None:
-            board.spurious(board.dsack, ack)
         if self._tlp_end is not None:
             self._end_probe(ack, self._tlp_end, now)
+        if board.dsack is not None:
+            board.allow_reordering(ack)
+            self._forget_repeat(board.dsack[0])
 
         if self.recovery is not Recovery.NONE and ack >= self._recovery_end:
             self._end_recovery()
@@ -234,9 +242,7 @@ class Sender:
 
     def _measure(self, echoed_by: float, now: float) -> None:
         """The round trip. After losses the echo tells what the acknowledgement answers, if there is one."""
-        if (
-            self.board.dsack is not None
-        ):  # a repeat of what had arrived: the first answer was lost, this one is late
+        if self.board.dsack is not None:  # the first answer was lost; this is a late one
             self.rtt.end_back_off()
         elif echoed_by != inf:
             self.rtt.sample(max(0.0, now - echoed_by + 0.001), now)
@@ -274,18 +280,25 @@ class Sender:
     def _begin_recovery(self, flight_size: int, now: float) -> None:
         self._recover_from = flight_size
         self._delivered = self._sent_out = 0
+        self._slow_down()
         self.congestion.on_congestion(flight_size, now)
         self.recovery = Recovery.FAST
         self._recovery_end = self.nxt
-        self._undo_before = None
         self.probe_at = inf
+
+    def _slow_down(self) -> None:
+        """Congestion: remember what the window was, in case it is none."""
+        self._prior = (self.congestion.cwnd, self.congestion.ssthresh)
+        self._repeated.clear()
+        self._timed_out_at = None
+        self._hystart = None  # it is for the first slow start
 
     def _end_recovery(self) -> None:
         if self.recovery is Recovery.FAST:
             self.congestion.cwnd = max(int(min(self.congestion.ssthresh, 1 << 40)), self.mss)
         self.recovery = Recovery.NONE
         self._duplicates = self._dup_bytes = 0
-        self._undo_before = None
+        self._timed_out_at = None
 
     def _reduce_rate(self, delivered: int, *, advanced: bool) -> None:
         """RFC 6937: let the window shrink to the threshold while acknowledgements of the old one come in."""
@@ -301,14 +314,23 @@ class Sender:
             allowed = max(allowed, self.mss)  # the retransmission that recovery begins with
         congestion.cwnd = max(in_flight + allowed, self.mss)
 
-    def _check_spurious(self, echoed_by: float) -> None:
-        """RFC 3522: an echo from before the first repeat means that the original had arrived."""
-        if self.recovery is Recovery.TIMEOUT and echoed_by <= (self._undo_before or 0.0):
+    def _check_timeout(self, echoed_by: float, timed_out_at: float) -> None:
+        """RFC 3522: an echo from before the timeout means that what was repeated had arrived."""
+        self._timed_out_at = None
+        if echoed_by <= timed_out_at:
             self.board.forgive()
-            self.congestion.cwnd = max(self.congestion.cwnd, self._prior[0])
-            self.congestion.ssthresh = self._prior[1]
-            self._end_recovery()
-        self._undo_before = None
+            self._undo()
+
+    def _forget_repeat(self, seq: int) -> None:
+        """RFC 3708: when everything that was repeated had arrived, there was reordering and no congestion."""
+        if seq in self._repeated:
+            self._repeated.remove(seq)
+            if not self._repeated:
+                self._undo()
+
+    def _undo(self) -> None:
+        self._end_recovery()
+        self.congestion.restore(*self._prior)
 
     # -- timers
 
@@ -345,8 +367,8 @@ class Sender:
             return
         self.timeouts += 1
         if self.timeouts == 1:
-            self._prior = (self.congestion.cwnd, self.congestion.ssthresh)
-            self._undo_before = now if self.timestamps else None
+            self._slow_down()
+            self._timed_out_at = now if self.timestamps else None
             self.congestion.on_timeout(self.nxt - self.una, now)
         self.congestion.cwnd = self.mss
         self._duplicates = self._dup_bytes = 0
@@ -374,7 +396,7 @@ class Sender:
         dsack = self.board.dsack
         if ack < end:
             return
-        if not self._tlp_repeats or (dsack is not None and dsack[1] & MASK == end & MASK):
+        if not self._tlp_repeats or (dsack is not None and dsack[1] == end):
             self._tlp_end = None
         elif ack > end:  # it repaired a loss
             self._tlp_end = None
@@ -432,6 +454,7 @@ class Sender:
         if board.has_lost:
             budget -= board.take_lost(budget, now, flight)
             self.total_retransmits += len(flight) - before
+            self._repeated.update([segment.seq for segment in flight[before:]])
         stopped = board.has_lost
         if not stopped:
             stopped = self._cut_new(budget, flight, now)
