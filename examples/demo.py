@@ -39,8 +39,8 @@ def say(**facts: object) -> None:
     print(json.dumps(facts), flush=True)
 
 
-async def tell_events(node: zt.Node) -> None:
-    async for event in node.events():
+async def tell_events(events: zt.EventStream) -> None:
+    async for event in events:
         match event:
             case zt.PeerDirect(peer=peer, path=path):
                 say(event=f"direct path to {peer.address} ({peer.role.lower()}) at {path.endpoint}")
@@ -56,7 +56,9 @@ async def tell_events(node: zt.Node) -> None:
 
 
 async def run_root(folder: Path, planet: Path, port: int) -> None:
-    async with zt.start(folder, roots=planet, port=port, bind=(ADDRESSES["root"],), allow_loopback_paths=True) as node:
+    async with zt.start(
+        folder, roots=planet, port=port, bind=(ADDRESSES["root"],), allow_loopback_paths=True
+    ) as node:
         say(ready=str(node.address))
         await until_stdin_ends()
 
@@ -72,12 +74,14 @@ async def run_server(folder: Path, planet: Path) -> None:
 
     async def serve_page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(PAGE), PAGE))
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(PAGE), PAGE)
+        )
         await writer.drain()
         writer.close()
 
     async with zt.start(folder, roots=planet, bind=(ADDRESSES["server"],), allow_loopback_paths=True) as node:
-        events = asyncio.create_task(tell_events(node))
+        events = asyncio.create_task(tell_events(node.events()))
         await node.online()
         network = await node.join(NETWORK)
         async with (
@@ -92,14 +96,16 @@ async def run_server(folder: Path, planet: Path) -> None:
 
 async def run_client(folder: Path, planet: Path, server: str) -> None:
     async with zt.start(folder, roots=planet, bind=(ADDRESSES["client"],), allow_loopback_paths=True) as node:
-        events = asyncio.create_task(tell_events(node))
+        events = asyncio.create_task(tell_events(node.events()))
         await node.online()
         network = await node.join(NETWORK)
         started = time.monotonic()
         say(event=f"ping {server}: {await network.ping(server) * 1000:.1f} ms")
 
         reader, writer = await zt.open_connection(server, UPLOAD_PORT)
-        say(event=f"connected to {writer.get_extra_info('peer')} {time.monotonic() - started:.3f} s after the first try")
+        say(
+            event=f"connected to {writer.get_extra_info('peer')} {time.monotonic() - started:.3f} s after the first try"
+        )
         digest = hashlib.sha256()
         for sent in range(0, SIZE, CHUNK):
             data = secrets.token_bytes(CHUNK)
@@ -200,7 +206,11 @@ async def run_demo() -> int:
         endpoint = zt.Endpoint(ADDRESSES["root"], port)
         key = zt.WorldKey.generate(secrets.token_bytes)
         world = zt.World.make(
-            zt.WorldType.PLANET, 1, [(identity, [endpoint])], signing_key=key, timestamp=time.time_ns() // 1_000_000
+            zt.WorldType.PLANET,
+            1,
+            [(identity, [endpoint])],
+            signing_key=key,
+            timestamp=time.time_ns() // 1_000_000,
         )
         planet = folder / "planet"
         planet.write_bytes(world.to_bytes())

@@ -1,6 +1,6 @@
 """Serve an echo on an ad-hoc network; needs the internet, because it uses ZeroTier's public roots.
 
-    python examples/echo_server.py
+python examples/echo_server.py
 """
 
 import asyncio

@@ -14,11 +14,15 @@ from zt_async.aio.api import (
     open_connection,
     start_server,
 )
+from zt_async.aio.datagram import DatagramTransport
 from zt_async.aio.network import Network
 from zt_async.aio.node import Node, NodeStatus
+from zt_async.aio.server import Server
 from zt_async.aio.start import Starting, start
 from zt_async.aio.storage import FileStorage, MemoryStorage, Storage
+from zt_async.aio.storage import Kind as StorageKind
 from zt_async.aio.subscription import EventStream
+from zt_async.aio.transport import StreamTransport
 from zt_async.config import NodeConfig, StackConfig
 from zt_async.crypto.identity import Identity
 from zt_async.errors import (
@@ -64,6 +68,7 @@ from zt_async.events import (
     UserMessage,
     WorldChanged,
 )
+from zt_async.stack.tcp.options import TcpInfo
 from zt_async.types import Endpoint, MACAddress, NetworkId, NodeAddress
 from zt_async.vl1.world import Root, World, WorldKey, WorldType
 
@@ -73,6 +78,7 @@ __all__ = [
     "AccessDenied",
     "AddressAdded",
     "AddressRemoved",
+    "DatagramTransport",
     "DecodeError",
     "Endpoint",
     "Event",
@@ -117,10 +123,14 @@ __all__ = [
     "PortUnavailable",
     "Root",
     "Route",
+    "Server",
     "StackConfig",
     "Starting",
     "Storage",
     "StorageError",
+    "StorageKind",
+    "StreamTransport",
+    "TcpInfo",
     "UserMessage",
     "World",
     "WorldChanged",

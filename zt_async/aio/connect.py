@@ -8,73 +8,62 @@ import os
 import ssl as ssl_module
 from asyncio import sslproto
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypedDict, TypeVar, Unpack
 
-from zt_async.aio.resolve import Host, resolve_host, resolve_port
+from zt_async.aio.driver import Driver
+from zt_async.aio.resolve import Host, Port, resolve_address
 from zt_async.aio.transport import StreamTransport
 from zt_async.stack.tcp.connection import TcpConnection
 from zt_async.stack.tcp.state import HANDSHAKE, State
 
-if TYPE_CHECKING:
-    from zt_async.aio.node import Node
-
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
-SSLArgument = ssl_module.SSLContext | bool | None
 
 
-class _Handshake:
-    """Owns a connection until it is established, or will not be."""
+class ConnectOptions(TypedDict, total=False):
+    """What ``create_connection`` and ``open_connection`` take besides host and port, as asyncio's own do."""
 
-    def __init__(self, connection: TcpConnection, done: asyncio.Future[None]) -> None:
-        self._connection = connection
-        self._done = done
-        connection.owner = self
-
-    def on_ready(self) -> None:
-        if self._done.done():
-            return
-        if self._connection.error is not None:
-            self._done.set_exception(self._connection.error)
-        elif self._connection.state is State.CLOSED:
-            self._done.set_exception(ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED)))
-        elif self._connection.state not in HANDSHAKE:
-            self._done.set_result(None)
+    ssl: ssl_module.SSLContext | bool | None
+    """Speak TLS; True is for the default context of clients."""
+    server_hostname: str | None
+    """The name to find in the server's certificate, instead of the host."""
+    ssl_handshake_timeout: float | None
+    ssl_shutdown_timeout: float | None
+    local_addr: tuple[Host, Port] | None
+    """The own address and port to connect from."""
 
 
-async def connect_tcp(node: Node, host: Host, port: Any, local_addr: tuple[Host, Any] | None) -> TcpConnection:
+async def connect_tcp(
+    driver: Driver, host: Host, port: Port, local_addr: tuple[Host, Port] | None
+) -> TcpConnection:
     """An established connection. Raises OSError of the kind that says why there is none."""
-    remote = (resolve_host(host), resolve_port(port))
-    local = None if local_addr is None else (resolve_host(local_addr[0], passive=True), resolve_port(local_addr[1]))
-    connection = node.core.stack.connect_tcp(remote, local=local, now=node.driver.now())
-    done = node.loop.create_future()
-    handshake = _Handshake(connection, done)
-    node.driver.schedule()
-    handshake.on_ready()
+    local = None if local_addr is None else resolve_address(local_addr, passive=True)
+    remote = resolve_address((host, port))
+    connection = driver.core.stack.connect_tcp(remote, local=local, now=driver.now())
+
+    def is_established() -> bool:
+        if connection.error is not None:
+            raise connection.error
+        if connection.state is State.CLOSED:
+            raise ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
+        return connection.state not in HANDSHAKE
+
     try:
-        await done
+        await driver.wait(connection, is_established)
     except BaseException:  # cancelled or failed: either way nothing may stay behind
-        connection.owner = None
         connection.abort()
-        node.driver.schedule()
+        driver.schedule()
         raise
     return connection
 
 
-def ssl_context(ssl: SSLArgument) -> ssl_module.SSLContext | None:
-    """The context to use; True stands for the default one of clients."""
-    if ssl is True:
-        return ssl_module.create_default_context()
-    return ssl or None
-
-
 def wrap(
-    node: Node,
+    driver: Driver,
     connection: TcpConnection,
     protocol: asyncio.BaseProtocol,
     context: ssl_module.SSLContext | None,
     *,
-    server_side: bool,
-    server_hostname: str | None,
+    server_side: bool = False,
+    server_hostname: str | None = None,
     handshake_timeout: float | None,
     shutdown_timeout: float | None,
     on_lost: Callable[[], None] | None = None,
@@ -84,12 +73,12 @@ def wrap(
     With TLS the future ends with the handshake.
     """
     if context is None:
-        transport = StreamTransport(node, connection, protocol, on_lost)
+        transport = StreamTransport(driver, connection, protocol, on_lost)
         transport.begin()
         return transport, None
-    waiter = node.loop.create_future()
-    tls = sslproto.SSLProtocol(
-        node.loop,
+    waiter = driver.loop.create_future()
+    tls: Any = sslproto.SSLProtocol(
+        driver.loop,
         protocol,
         context,
         waiter,
@@ -98,63 +87,73 @@ def wrap(
         ssl_handshake_timeout=handshake_timeout,  # type: ignore[arg-type]
         ssl_shutdown_timeout=shutdown_timeout,
     )
-    transport = StreamTransport(node, connection, tls, on_lost)
-    transport.begin()
-    return tls._app_transport or transport, waiter
+    StreamTransport(driver, connection, tls, on_lost).begin()
+    return tls._app_transport, waiter
 
 
 async def create_connection(
-    node: Node,
+    driver: Driver,
     protocol_factory: Callable[[], ProtocolT],
-    host: Host = None,
-    port: Any = None,
+    host: Host,
+    port: Port,
     *,
-    ssl: SSLArgument = None,
+    ssl: ssl_module.SSLContext | bool | None = None,
     server_hostname: str | None = None,
     ssl_handshake_timeout: float | None = None,
     ssl_shutdown_timeout: float | None = None,
-    local_addr: tuple[Host, Any] | None = None,
+    local_addr: tuple[Host, Port] | None = None,
 ) -> tuple[asyncio.Transport, ProtocolT]:
     """As ``loop.create_connection``."""
-    context = ssl_context(ssl)
-    if context is None:
-        for name, value in (
-            ("server_hostname", server_hostname),
-            ("ssl_handshake_timeout", ssl_handshake_timeout),
-            ("ssl_shutdown_timeout", ssl_shutdown_timeout),
-        ):
-            if value is not None:
-                raise ValueError(f"{name} is only meaningful with ssl")
-    elif server_hostname is None:
+    context = ssl_module.create_default_context() if ssl is True else ssl or None
+    check_tls_options(
+        context,
+        server_hostname=server_hostname,
+        ssl_handshake_timeout=ssl_handshake_timeout,
+        ssl_shutdown_timeout=ssl_shutdown_timeout,
+    )
+    if context is not None and server_hostname is None:
         if host is None:
             raise ValueError("You must set server_hostname when using ssl without a host")
         server_hostname = host.decode("ascii") if isinstance(host, bytes) else str(host)
-    connection = await connect_tcp(node, host, port, local_addr)
-    protocol = protocol_factory()
-    transport, waiter = wrap(
-        node,
+    connection = await connect_tcp(driver, host, port, local_addr)
+    try:
+        protocol = protocol_factory()
+    except BaseException:
+        connection.abort()
+        driver.schedule()
+        raise
+    transport, handshake = wrap(
+        driver,
         connection,
         protocol,
         context,
-        server_side=False,
         server_hostname=server_hostname,
         handshake_timeout=ssl_handshake_timeout,
         shutdown_timeout=ssl_shutdown_timeout,
     )
-    if waiter is not None:
+    if handshake is not None:
         try:
-            await waiter
+            await handshake
         except BaseException:  # cancelled or failed: either way nothing may stay behind
             transport.abort()
             raise
     return transport, protocol
 
 
+def check_tls_options(context: ssl_module.SSLContext | None, **options: object) -> None:
+    """Raises as asyncio does for a context that is none, and for options that are of no use without one."""
+    if context is not None and not isinstance(context, ssl_module.SSLContext):
+        raise TypeError(f"ssl argument must be an SSLContext or None, not {context!r}")
+    for name, value in options.items():
+        if value is not None and context is None:
+            raise ValueError(f"{name} is only meaningful with ssl")
+
+
 async def open_connection(
-    node: Node, host: Host = None, port: Any = None, *, limit: int = 2**16, **kwargs: Any
+    driver: Driver, host: Host, port: Port, *, limit: int, **options: Unpack[ConnectOptions]
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """As ``asyncio.open_connection``."""
-    reader = asyncio.StreamReader(limit=limit, loop=node.loop)
-    protocol = asyncio.StreamReaderProtocol(reader, loop=node.loop)
-    transport, _ = await create_connection(node, lambda: protocol, host, port, **kwargs)
-    return reader, asyncio.StreamWriter(transport, protocol, reader, node.loop)
+    reader = asyncio.StreamReader(limit=limit, loop=driver.loop)
+    protocol = asyncio.StreamReaderProtocol(reader, loop=driver.loop)
+    transport, _ = await create_connection(driver, lambda: protocol, host, port, **options)
+    return reader, asyncio.StreamWriter(transport, protocol, reader, driver.loop)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import time
 from collections.abc import Callable
 from typing import Protocol, cast
 
@@ -11,16 +11,24 @@ from zt_async.aio.udp import Udp
 from zt_async.crypto.identity import Identity
 from zt_async.events import Event
 from zt_async.node import Node as Core
+from zt_async.stack.host import Socket
 from zt_async.types import Endpoint
 
-logger = logging.getLogger("zt_async.aio")
+MAX_ROUNDS = 16  # of one pump, so that two ends within one node that never tire leave the loop to others
 
 
-class ReadyOwner(Protocol):
+class Owner(Protocol):
     """What stands between a socket of the stack and its application."""
 
+    @property
+    def is_draining(self) -> bool:
+        """The application has closed it, and data of it is still under way."""
+
     def on_ready(self) -> None:
-        """The socket's state has changed: look at it."""
+        """The socket has changed: look at it."""
+
+    def end(self, error: Exception) -> None:
+        """The node comes to its end: close at once, and tell the application why."""
 
 
 class Driver:
@@ -29,33 +37,37 @@ class Driver:
     def __init__(
         self,
         core: Core,
-        loop: asyncio.AbstractEventLoop,
+        udp: Udp,
         on_event: Callable[[Event], None],
         on_failure: Callable[[Exception], None],
     ) -> None:
+        """``on_failure`` is told of a defect: of what the core raised, which is to raise nothing."""
         self.core = core
-        self.loop = loop
+        self.loop = asyncio.get_running_loop()
+        self.now = _clock(self.loop)
+        """The time that the core is given, in seconds."""
+        self._udp = udp
         self._on_event = on_event
         self._on_failure = on_failure
-        self._udp: Udp | None = None
+        self._owners: dict[Owner, None] = {}
+        self._drained: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = float("inf")
+        self._timer_at = 0.0
         self._scheduled: asyncio.Handle | None = None
         self._pumping = False
         self._validations: set[asyncio.Future[bool]] = set()
         self._stopped = False
+        self.is_ending = False
+        """The node stops: that connections break is no news."""
 
-    def start(self, udp: Udp) -> None:
-        """Open the sockets and begin to carry datagrams. Raises PortUnavailable."""
-        udp.open(self.on_datagrams, self.pump)
-        self._udp = udp
+    def start(self) -> None:
+        """Open the UDP sockets. Raises PortUnavailable."""
+        self._udp.open(self._on_datagrams, self.pump)
         self.sockets_changed()
-        self.pump()
 
     def sockets_changed(self) -> None:
         """Tell the core at which addresses of this host it can be met."""
-        if self._udp is not None:
-            self.core.vl1.local_endpoints = tuple(self._udp.sockets.values())
+        self.core.vl1.local_endpoints = tuple(self._udp.sockets.values())
 
     def stop(self) -> None:
         """Carry nothing any more."""
@@ -65,15 +77,51 @@ class Driver:
                 handle.cancel()
         for validation in self._validations:
             validation.cancel()
+        self._udp.close()
 
-    def now(self) -> float:
-        return self.loop.time()
+    # What the application has open
+
+    def add(self, owner: Owner) -> None:
+        self._owners[owner] = None
+
+    def remove(self, owner: Owner) -> None:
+        self._owners.pop(owner, None)
+        if self._drained is not None and not self._owners and not self._drained.done():
+            self._drained.set_result(None)
+
+    def end(self, error: Exception, *, draining: bool) -> None:
+        """End all that is open; what is draining only if ``draining`` says so."""
+        self.is_ending = True
+        for owner in list(self._owners):
+            if draining or not owner.is_draining:
+                self.call(owner.end, error)
+
+    async def drain(self, timeout: float) -> None:
+        """Wait until nothing is open any more. Raises TimeoutError."""
+        if self._owners:
+            self._drained = self.loop.create_future()
+            async with asyncio.timeout(timeout):
+                await self._drained
+
+    async def wait(self, socket: Socket, is_done: Callable[[], bool]) -> None:
+        """Wait until ``is_done``, which is asked whenever the socket changes; what it raises is raised here."""
+        waiter = _Waiter(self.loop)
+        socket.owner = waiter
+        self.add(waiter)
+        self.schedule()
+        try:
+            while not is_done():
+                await waiter.wait()
+        finally:
+            socket.owner = None
+            self.remove(waiter)
 
     # Entries
 
-    def on_datagrams(self, socket: int, remote: Endpoint, datagrams: list[bytes]) -> None:
+    def _on_datagrams(self, socket: int, remote: Endpoint, datagrams: list[bytes]) -> None:
         """Take a batch that arrived; the pump runs when the socket is drained."""
-        self.core.receive_datagrams(socket, remote, datagrams, self.loop.time())
+        if not self._stopped:
+            self.call(self.core.receive_datagrams, socket, remote, datagrams, self.now())
 
     def schedule(self) -> None:
         """Pump soon: what an application does in one go leaves in one flight."""
@@ -83,10 +131,21 @@ class Driver:
     def _on_timer(self) -> None:
         self._timer = None
         # A loop may call early by its clock's resolution; the deadline itself must not be missed.
-        now = max(self._timer_at, self.loop.time())
-        self._timer_at = float("inf")
-        self.core.handle_timer(now)
+        self.call(self.core.handle_timer, max(self._timer_at, self.now()))
         self.pump()
+
+    def call(self, work: Callable[..., object], *arguments: object) -> None:
+        """Every way into the core: a defect ends the node with its reason, rather than leave it half alive."""
+        try:
+            work(*arguments)
+        except Exception as error:
+            self.loop.call_exception_handler(
+                {
+                    "message": f"Node {self.core.address} fails: this is a defect of zt_async.",
+                    "exception": error,
+                }
+            )
+            self._on_failure(error)
 
     # The pump
 
@@ -95,37 +154,34 @@ class Driver:
         if self._scheduled is not None:
             self._scheduled.cancel()
             self._scheduled = None
-        if self._stopped or self._pumping or self._udp is None:
+        if self._stopped or self._pumping:
             return
         self._pumping = True
-        core = self.core
         try:
-            # Applications see what arrived before anything leaves, so that acknowledgements can ride on answers.
-            core.take_arrivals(self.loop.time())
-            more = True
-            while more:
-                self._tell_owners()
-                flights = core.flights_to_send(self.loop.time())
-                if flights:
-                    self._udp.send(flights)
-                more = core.stack.has_ready
-            for event in core.take_events():
-                self._on_event(event)
-            for identity in core.vl1.take_validations():
-                self._validate(identity)
-        except Exception as error:
-            # A defect of ours must end the node with its reason, not leave it half alive.
-            self._on_failure(error)
-            raise
+            self.call(self._pump)
         finally:
             self._pumping = False
-        self._arm()
 
-    def _tell_owners(self) -> None:
-        for socket in self.core.stack.take_ready():
-            owner = socket.owner
-            if owner is not None:
-                cast(ReadyOwner, owner).on_ready()
+    def _pump(self) -> None:
+        core, udp = self.core, self._udp
+        # Applications see what arrived before anything leaves, so that acknowledgements can ride on answers.
+        core.take_arrivals(self.now())
+        for _ in range(MAX_ROUNDS):
+            for socket in core.stack.take_ready():
+                if socket.owner is not None:
+                    cast("Owner", socket.owner).on_ready()
+            flights = core.flights_to_send(self.now())
+            if flights:
+                udp.send(flights)
+            if not core.stack.has_ready:
+                break
+        else:
+            self._scheduled = self.loop.call_soon(self.pump)
+        for event in core.take_events():
+            self._on_event(event)
+        for identity in core.vl1.take_validations():
+            self._validate(identity)
+        self._arm()
 
     def _arm(self) -> None:
         deadline = self.core.next_timer()
@@ -134,7 +190,7 @@ class Driver:
                 return  # deadlines move away with each packet; a timer that comes early costs less than a new one
             self._timer.cancel()
         self._timer_at = deadline
-        self._timer = self.loop.call_at(max(deadline, self.loop.time()), self._on_timer)
+        self._timer = self.loop.call_later(max(deadline - self.now(), 0.0), self._on_timer)
 
     # Proofs of work
 
@@ -146,7 +202,38 @@ class Driver:
         def done(future: asyncio.Future[bool]) -> None:
             self._validations.discard(future)
             if not self._stopped and not future.cancelled():
-                self.core.vl1.validated(identity, future.result(), self.loop.time())
+                self.call(lambda: self.core.vl1.validated(identity, future.result(), self.now()))
                 self.pump()
 
         future.add_done_callback(done)
+
+
+class _Waiter:
+    """Owns a socket for as long as a coroutine waits for it."""
+
+    is_draining = False
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._woken: asyncio.Future[None] | None = None
+        self._error: Exception | None = None
+
+    async def wait(self) -> None:
+        """Wait for the next ``on_ready``. Raises what ended the node."""
+        self._woken = self._loop.create_future()
+        await self._woken
+        if self._error is not None:
+            raise self._error
+
+    def on_ready(self) -> None:
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)
+
+    def end(self, error: Exception) -> None:
+        self._error = error
+        self.on_ready()
+
+
+def _clock(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
+    """The loop's clock; but uvloop's stands still while callbacks run, which no round trip can be measured with."""
+    return time.monotonic if type(loop).__module__.startswith("uvloop") else loop.time

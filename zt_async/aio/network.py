@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from zt_async.aio.resolve import Host
 from zt_async.errors import AccessDenied, NetworkNotFound
-from zt_async.events import NetworkInfo, NetworkReady, NetworkStatus, NetworkUpdated, Route
+from zt_async.events import NetworkInfo, NetworkStatus, Route
 from zt_async.types import IPInterface, MACAddress, NetworkId
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Network:
     """One network of a node. Its attributes are always the present state; ``info`` is a copy of all of it.
 
-    They raise NetworkNotJoined once the network was left.
+    They raise NetworkNotJoined once the network was left, or its node stopped.
     """
 
     def __init__(self, node: Node, network_id: NetworkId) -> None:
@@ -31,10 +31,12 @@ class Network:
 
     @property
     def name(self) -> str:
+        """The short name that the network was given."""
         return self.info.name
 
     @property
     def status(self) -> NetworkStatus:
+        """Where the network stands."""
         return self.info.status
 
     @property
@@ -64,26 +66,35 @@ class Network:
 
     @property
     def routes(self) -> tuple[Route, ...]:
+        """The routes that the network gives its members."""
         return self.info.routes
 
     async def ready(self) -> None:
-        """Wait until the network is configured. Raises NetworkNotFound or AccessDenied when it will not be."""
-        with self._node.subscribe() as events:
-            status = self.status
-            while status != NetworkStatus.OK:
+        """Wait until the network is configured.
+
+        Raises NetworkNotFound or AccessDenied when it will not be, and NetworkNotJoined when it is left meanwhile.
+        """
+        with self._node.events() as events:
+            while (status := self._status_now()) != NetworkStatus.OK:
                 if status == NetworkStatus.NOT_FOUND:
                     raise NetworkNotFound(self.id, "does not exist")
                 if status == NetworkStatus.ACCESS_DENIED:
                     raise AccessDenied(self.id, "refuses this node; its controller has to authorize it")
-                await events.next_of((NetworkReady, NetworkUpdated))
-                status = self.status
+                await anext(events, None)
+
+    def _status_now(self) -> NetworkStatus:
+        self._node.check_running()
+        return self.status
 
     async def ping(self, host: Host, *, size: int = 56) -> float:
-        """Send an ICMP echo of ``size`` bytes and return the round trip in seconds. Raises OSError; waits for ever."""
+        """Send an ICMP echo of ``size`` bytes and return the round trip in seconds.
+
+        Raises OSError; waits for ever where nobody answers.
+        """
         return await self._node.ping(host, size=size)
 
     async def leave(self) -> None:
-        """Leave the network: its connections fail with ENETDOWN."""
+        """Leave the network: its connections fail with ENETDOWN. Raises NetworkNotJoined."""
         await self._node.leave(self.id)
 
     def __repr__(self) -> str:

@@ -3,48 +3,47 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-import os
 import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar, Unpack
+from weakref import WeakValueDictionary
 
 from zt_async import accel
 from zt_async.aio import connect, datagram, server
-from zt_async.aio.datagram import DatagramTransport
+from zt_async.aio.connect import ConnectOptions
+from zt_async.aio.datagram import DatagramProtocolT, DatagramTransport
 from zt_async.aio.driver import Driver
 from zt_async.aio.network import Network
 from zt_async.aio.ping import ping
 from zt_async.aio.registry import register, unregister
-from zt_async.aio.resolve import Host, resolve_host
-from zt_async.aio.server import ClientConnected, Server
-from zt_async.aio.state import State
+from zt_async.aio.resolve import Host, Port, resolve_host
+from zt_async.aio.server import ClientConnected, Hosts, Server, ServerOptions
+from zt_async.aio.state import Roots, State, StrPath
 from zt_async.aio.storage import Storage
 from zt_async.aio.subscription import EventStream
-from zt_async.aio.transport import StreamTransport
 from zt_async.aio.udp import Udp, UdpSockets
 from zt_async.aio.udp_socket import UdpSocketStatus
 from zt_async.config import NodeConfig
 from zt_async.context import Context
 from zt_async.crypto.identity import Identity
-from zt_async.errors import IdentityCollision, NetworkError, NodeFailed, NodeNotRunning
+from zt_async.errors import IdentityCollision, NetworkError, NetworkNotJoined, NodeFailed, NodeNotRunning
 from zt_async.events import (
     Event,
     IdentityCollided,
-    NetworkDown,
     NodeDown,
+    NodeOffline,
     NodeOnline,
     NodeUp,
     PeerInfo,
     WorldChanged,
 )
 from zt_async.node import Node as Core
-from zt_async.stack.tcp.connection import TcpConnection
 from zt_async.types import NetworkId, NodeAddress
-from zt_async.vl1.world import World
 from zt_async.wire.packet import Verb
 from zt_async.wire.verbs import encode_user_message
 
@@ -53,6 +52,7 @@ logger = logging.getLogger("zt_async.aio")
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
 REBIND_INTERVAL = 30.0  # s between looks at the addresses of this host
+SLEPT = 10.0  # s by which such a look is late when the host has slept
 OFFLINE_NEW_PORT = 120.0  # s offline after which another secondary port is tried
 FLUSH_TIMEOUT = 2.0  # s for which a stopping node waits until closed connections have sent all
 
@@ -77,37 +77,39 @@ class NodeStatus:
 
 
 class Node:
-    """A running ZeroTier node; made by ``zt.start``. Any number of them live in one process."""
+    """A running ZeroTier node; made by ``zt.start``. Any number of them live in one process.
+
+    Calls on a node that was stopped raise NodeNotRunning, and on one that came to an end by itself NodeFailed.
+    """
 
     def __init__(
         self,
-        path: str | os.PathLike[str] | None,
+        path: StrPath | None,
         *,
-        roots: World | bytes | str | os.PathLike[str] | None,
+        roots: Roots | None,
         identity: Identity | None,
         storage: Storage | None,
         config: NodeConfig,
         udp: Udp | None,
-        context: Context | None = None,
+        context: Context | None,
     ) -> None:
         self.config = config
-        self.loop: asyncio.AbstractEventLoop
         self.core: Core
-        self.driver: Driver
-        self.servers: set[Server] = set()
-        self.transports: set[StreamTransport] = set()
-        self.datagram_transports: set[DatagramTransport] = set()
-        self._state = State(path, storage, identity, roots, config)
-        self._udp = udp or UdpSockets(config)
+        """What the node is without I/O, for looking inside; not a stable interface."""
         self._context = context or Context(
             random_bytes=secrets.token_bytes, wall_ms=lambda: time.time_ns() // 1_000_000
         )
-        self._streams: list[EventStream] = []
-        self._online: set[asyncio.Future[None]] = set()
-        self._running = False
-        self._used = False
-        self._rebind: asyncio.TimerHandle | None = None
+        self._udp = udp or UdpSockets(config)
+        self._state = State(path, storage, identity, roots, config, self._context)
+        self._driver: Driver
+        self._networks: dict[NetworkId, Network] = {}
+        self._joins: Counter[Network] = Counter()  # how many joins, done or still waiting, hold a network
+        self._streams: WeakValueDictionary[int, EventStream] = WeakValueDictionary()
+        self._stream_numbers = itertools.count()
+        self._rebind: asyncio.TimerHandle
         self._offline_since: float | None = None
+        self._used = False
+        self._running = False
         self._failure: Exception | None = None
         self._stopping: asyncio.Task[None] | None = None
 
@@ -117,87 +119,69 @@ class Node:
         if self._used:
             raise RuntimeError("this node was started before; call zt.start again for another")
         self._used = True
-        self.loop = asyncio.get_running_loop()
-        await self._state.open()
+        loop = asyncio.get_running_loop()
+        state = self._state
+        await state.open()
         try:
-            self.core = Core(self._state.identity, self._context, self.config, self._state.planet)
-            self.driver = Driver(self.core, self.loop, self._on_event, self._on_failure)
-            now = self.driver.now()
-            for moon in self._state.moons:
-                self.core.vl1.topology.offer(moon, always_accept_new=True)
-            for peer, endpoints in self._state.peers:
-                self.core.vl1.add_known_peer(peer, endpoints, now)
-            self.driver.start(self._udp)
+            core = self.core = Core(state.identity, self._context, self.config, state.planet)
+            driver = self._driver = Driver(core, self._udp, self._on_event, self._on_failure)
+            now = self._offline_since = driver.now()
+            for moon in state.moons:
+                core.vl1.topology.offer(moon, always_accept_new=True)
+            for peer, endpoints in state.peers:
+                core.vl1.add_known_peer(peer, endpoints, now)
+            driver.start()
         except BaseException:  # nothing may stay behind of a node that did not come up
             self._udp.close()
-            await self._state.close()
+            await state.close((), 0.0)
             raise
         self._running = True
         register(self)
-        self._on_event(NodeUp(address=self.address))
-        for network_id in self._state.networks:
-            self.core.join(network_id, now)
-        self.driver.pump()
-        self._rebind = self.loop.call_later(REBIND_INTERVAL, self._on_rebind, self.loop.time())
+        loop.call_soon(self._tell, NodeUp(address=self.address))  # for those who subscribe at once
+        for network_id in state.networks:
+            if network_id.is_ad_hoc:
+                self._enter(network_id)
+        driver.schedule()
+        self._rebind = loop.call_later(REBIND_INTERVAL, self._on_rebind, loop.time() + REBIND_INTERVAL)
         logger.info("node %s is up", self.address)
         return self
 
     async def stop(self) -> None:
-        """Stop the node and free everything. Connections that were closed are sent out first; open ones are reset.
+        """Stop the node and free everything. What is sent by connections that were closed still goes out, for up to
+        two seconds; those that are open are reset, and their applications get ConnectionAbortedError.
 
-        Stopping twice is the same as once. Raises NodeFailed if the node had come to an end by itself.
+        Stopping again is no error, nor is stopping a node that came to an end by itself.
         """
-        if not self._used:
-            self._used = True
-            return
         if self._stopping is None:
             if not self._running:
                 return
-            self._stopping = self.loop.create_task(self._stop())
+            self._stopping = asyncio.get_running_loop().create_task(self._stop())
         await asyncio.shield(self._stopping)
 
     async def _stop(self) -> None:
         self._running = False
         unregister(self)
-        if self._rebind is not None:
-            self._rebind.cancel()
-        for listening in list(self.servers):
-            listening.close()
-        for endpoint in list(self.datagram_transports):
-            endpoint.close()
+        self._rebind.cancel()
+        driver = self._driver
+        ended = self._why_ended()
+        driver.end(ended, draining=False)
         try:
-            await self._flush()
-        finally:
-            for transport in list(self.transports):
-                transport.abort()
-            self.driver.pump()
-            self.driver.stop()
-            self._udp.close()
-            for network in self.core.networks():
-                self._tell(NetworkDown(network=network))
-            for waiter in self._online:
-                if not waiter.done():
-                    waiter.set_exception(NodeNotRunning("the node was stopped"))
-            self._tell(NodeDown(error=self._failure))
-            for stream in self._streams:
-                stream.end()
-            self._streams = []
-            now = self.driver.now()
-            await self._state.save_peers(self.core.vl1.topology.peers.values(), now)
-            await self._state.close()
-            logger.info("node %s is down", self.address)
-
-    async def _flush(self) -> None:
-        """Give connections that were closed the time to get their data across."""
-        closing = [transport for transport in self.transports if transport.is_closing()]
-        if not closing or self._failure is not None:
-            return
-        done = asyncio.gather(*(transport.wait_lost() for transport in closing))
-        try:
-            async with asyncio.timeout(FLUSH_TIMEOUT):
-                await done
+            if self._failure is None:
+                await driver.drain(FLUSH_TIMEOUT)
         except TimeoutError:
             logger.info("node %s stops with unsent data", self.address)
+        finally:
+            driver.end(ended, draining=True)
+            driver.pump()
+            for network in list(self._networks.values()):
+                driver.call(self._leave, network)
+            driver.stop()
+            for event in (*self.core.take_events(), NodeDown(error=self._failure)):
+                self._tell(event)
+            for stream in self._streams.values():
+                stream.end()
+            await self._state.close(self.core.vl1.topology.peers.values(), driver.now())
+            logger.info("node %s is down", self.address)
 
     async def __aenter__(self) -> Node:
         return self
@@ -205,61 +189,78 @@ class Node:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
+    def check_running(self) -> None:
+        """Raises NodeNotRunning when the node was stopped, and NodeFailed when it came to an end by itself."""
+        if not self._running:
+            raise self._why_ended()
+
+    def _why_ended(self) -> Exception:
+        if self._failure is None:
+            return NodeNotRunning("the node was stopped")
+        failed = NodeFailed(f"the node came to an end: {self._failure or type(self._failure).__name__}")
+        failed.__cause__ = self._failure
+        return failed
+
     def _on_failure(self, error: Exception) -> None:
-        """The node cannot go on: stop it, and say why to whoever reads events or stops it."""
+        """The node cannot go on: stop it, and say why to all who ask."""
         if self._failure is None:
             self._failure = error
-            logger.error("node %s fails: %s", self.address, error)
+            self._running = False
+            self._driver.stop()
+            logger.error("node %s fails: %r", self.address, error)
             if self._stopping is None:
-                self._stopping = self.loop.create_task(self._stop())
+                self._stopping = asyncio.get_running_loop().create_task(self._stop())
 
     def _on_rebind(self, expected: float) -> None:
         """Follow the host's addresses; after a long time offline take another secondary port."""
-        now = self.loop.time()
-        stale = self._offline_since is not None and now - self._offline_since >= OFFLINE_NEW_PORT
-        if self._udp.refresh(new_secondary=stale) or now - expected > REBIND_INTERVAL + 10:
-            self.driver.sockets_changed()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        self._rebind = loop.call_later(REBIND_INTERVAL, self._on_rebind, now + REBIND_INTERVAL)
+        stale = (
+            self._offline_since is not None and self._driver.now() - self._offline_since >= OFFLINE_NEW_PORT
+        )
+        if self._udp.refresh(new_secondary=stale) or now - expected > SLEPT:
+            self._driver.sockets_changed()
             self.core.vl1.pulse.check_now()
-            self.driver.schedule()
-        self._rebind = self.loop.call_later(REBIND_INTERVAL, self._on_rebind, now)
+            self._driver.schedule()
 
     # Events
 
+    def events(self) -> EventStream:
+        """The events from now on, as an asynchronous iterator with a queue of its own.
+
+        Call it before whatever leads to the events; a task that is to call it runs later.
+        """
+        stream = EventStream(self.config.event_queue)
+        if self._running:
+            self._streams[next(self._stream_numbers)] = stream
+        else:
+            stream.end()
+        return stream
+
     def _on_event(self, event: Event) -> None:
+        self._tell(event)
         match event:
             case NodeOnline():
                 self._offline_since = None
-                for waiter in self._online:
-                    if not waiter.done():
-                        waiter.set_result(None)
+            case NodeOffline():
+                self._offline_since = self._driver.now()
+            case WorldChanged():
+                self._state.save_worlds(self.core.vl1.topology.worlds())
             case IdentityCollided(reporter=reporter):
                 self._on_failure(
                     IdentityCollision(f"root {reporter} knows another node under the address {self.address}")
                 )
-            case WorldChanged():
-                self._state.save_worlds(self.core.vl1.topology)
-        if not self.core.online and self._offline_since is None:
-            self._offline_since = self.loop.time()
-        self._tell(event)
 
     def _tell(self, event: Event) -> None:
-        for stream in self._streams:
+        for stream in self._streams.values():
             stream.put(event)
-
-    def subscribe(self) -> EventStream:
-        """The events from now on, as an asynchronous iterator with a queue of its own."""
-        stream = EventStream(self.config.event_queue, self._streams.remove)
-        self._streams.append(stream)
-        if not self._running:
-            stream.end()
-        return stream
-
-    events = subscribe
 
     # State
 
     @property
     def address(self) -> NodeAddress:
+        """The node's address, which other nodes know it by."""
         return self.core.address
 
     @property
@@ -269,6 +270,7 @@ class Node:
 
     @property
     def is_running(self) -> bool:
+        """Between ``zt.start`` and ``stop``."""
         return self._running
 
     @property
@@ -281,14 +283,12 @@ class Node:
         """A copy of the node's state."""
         core = self.core
         topology = core.vl1.topology
-        counters: Counter[str] = Counter()
-        for room, counts in (
-            ("udp", self._udp.counts),
-            ("vl1", core.vl1.counters),
-            ("vl2", core.vl2.counters),
-            ("stack", core.stack.counters),
-        ):
-            counters.update({f"{room}: {reason}": count for reason, count in counts.items()})
+        rooms: dict[str, Counter[str]] = {
+            "udp": self._udp.counts,
+            "vl1": core.vl1.counters,
+            "vl2": core.vl2.counters,
+            "stack": core.stack.counters,
+        }
         return NodeStatus(
             address=self.address,
             online=self.is_online,
@@ -298,98 +298,110 @@ class Node:
             planet_timestamp=topology.planet.timestamp if topology.planet else None,
             moons=tuple(topology.moons),
             accelerated=accel.ACCELERATED,
-            counters=dict(counters),
+            counters={f"{room}: {what}": n for room, counts in rooms.items() for what, n in counts.items()},
         )
 
     async def online(self) -> None:
-        """Wait until a root answers. Raises NodeNotRunning if the node stops before."""
-        self.check_running()
-        if self.core.online:
-            return
-        waiter = self.loop.create_future()
-        self._online.add(waiter)
-        try:
-            await waiter
-        finally:
-            self._online.discard(waiter)
-
-    def check_running(self) -> None:
-        """Raises NodeNotRunning, or what ended the node."""
-        if self._failure is not None:
-            raise NodeFailed(str(self._failure)) from self._failure
-        if not self._running:
-            raise NodeNotRunning("the node is not running")
+        """Wait until a root answers. Raises NodeNotRunning if the node is stopped before."""
+        with self.events() as events:
+            self.check_running()
+            while not self.core.online:
+                await anext(events, None)
+                self.check_running()
 
     # Networks
 
     @property
     def networks(self) -> dict[NetworkId, Network]:
-        """The joined networks by ID."""
-        return {network.id: Network(self, network.id) for network in self.core.networks()}
+        """The joined networks by ID; none once the node has stopped."""
+        return dict(self._networks)
 
     async def join(self, network_id: NetworkId | int | str) -> Network:
         """Join a network, and wait until its addresses are assigned. Joining again is no error.
 
-        Raises ValueError for what is no network ID, NetworkNotFound, AccessDenied.
+        Raises ValueError for what is no network ID, NetworkNotFound, AccessDenied, StorageError; then, and when it is
+        cancelled, the node is not on the network, unless it was joined otherwise.
         """
         self.check_running()
         network_id = _network_id(network_id)
         if not network_id.is_ad_hoc:
             raise NetworkError(
-                network_id, "has a controller; this version joins ad-hoc networks only, whose IDs begin with ff"
+                network_id,
+                "has a controller; this version joins ad-hoc networks only, whose IDs begin with ff",
             )
-        joined = network_id in self.core.vl2.networks
-        self.core.join(network_id, self.driver.now())
-        self.driver.schedule()
-        network = Network(self, network_id)
+        network = self._enter(network_id)
         try:
             await network.ready()
-            if not joined:
-                await self._state.add_network(network_id)
-        except BaseException:  # cancelled or refused: leave it as it was
-            if not joined and network_id in self.core.vl2.networks:
-                self.core.leave(network_id, self.driver.now())
-                self.driver.schedule()
+            await self._state.add_network(network_id)
+        except BaseException as error:
+            if network in self._joins:
+                self._joins[network] -= 1
+                if not self._joins[network]:
+                    self._leave(network)
+                    if isinstance(error, asyncio.CancelledError):
+                        self._state.forget_network(network_id)
             raise
+        return network
+
+    def _enter(self, network_id: NetworkId) -> Network:
+        network = self._networks.get(network_id)
+        if network is None:
+            self.core.join(network_id, self._driver.now())
+            self._driver.schedule()
+            network = self._networks[network_id] = Network(self, network_id)
+        self._joins[network] += 1
         return network
 
     async def leave(self, network_id: NetworkId | int | str) -> None:
         """Leave a network: its connections fail with ENETDOWN. Raises NetworkNotJoined."""
         self.check_running()
         network_id = _network_id(network_id)
-        self.core.leave(network_id, self.driver.now())
-        self.driver.schedule()
+        network = self._networks.get(network_id)
+        if network is None:
+            raise NetworkNotJoined(network_id, "is not joined")
+        self._leave(network)
         await self._state.remove_network(network_id)
+
+    def _leave(self, network: Network) -> None:
+        del self._networks[network.id]
+        del self._joins[network]
+        self.core.leave(network.id, self._driver.now())
+        self._driver.schedule()
 
     # Peers and worlds
 
     @property
     def peers(self) -> list[PeerInfo]:
         """What is known of other nodes."""
-        return self.core.peers(self.driver.now())
+        return self.core.peers(self._driver.now())
 
     def peer(self, address: NodeAddress | int | str) -> PeerInfo | None:
-        """What is known of one node; None if nothing is."""
-        number = NodeAddress.parse(address) if isinstance(address, str) else NodeAddress(address)
-        return self.core.peer(number, self.driver.now())
+        """What is known of one node; None if nothing is. Raises ValueError for what is no address."""
+        return self.core.peer(_node_address(address), self._driver.now())
 
     def send_user_message(self, address: NodeAddress | int | str, message_type: int, data: bytes) -> None:
         """Send data to a node outside of any network; it gets a UserMessage event, or nobody does.
 
-        ``message_type`` has 64 bits; those up to 65535 are ZeroTier's own.
+        ``message_type`` has 64 bits; those up to 65535 are ZeroTier's own. Raises ValueError for what is no address
+        or type, and for more data than a packet holds.
         """
         self.check_running()
-        number = NodeAddress.parse(address) if isinstance(address, str) else NodeAddress(address)
         if not 0 <= message_type < 1 << 64:
             raise ValueError(f"a message type has 64 bits, not {message_type:#x}")
         payload = encode_user_message(message_type, data)
-        self.core.vl1.send(number, Verb.USER_MESSAGE, payload, self.driver.now(), compressible=True)
-        self.driver.schedule()
+        vl1 = self.core.vl1
+        if len(payload) >= vl1.sender.largest_body:
+            raise ValueError(f"{len(data)} bytes are too many for a user message")
+        vl1.send(_node_address(address), Verb.USER_MESSAGE, payload, self._driver.now(), compressible=True)
+        self._driver.schedule()
 
     async def orbit(self, moon_id: int | str, seed: NodeAddress | int | str | None = None) -> None:
-        """Use a moon: from the folder's ``moons.d``, or else as soon as the node ``seed`` delivers it."""
+        """Use a moon: the one in the folder's ``moons.d``, or else as soon as the node ``seed`` delivers it.
+
+        Raises ValueError where neither is there.
+        """
         self.check_running()
-        number = int(moon_id, 16) if isinstance(moon_id, str) else moon_id
+        number = _moon_id(moon_id)
         topology = self.core.vl1.topology
         if number in topology.moons:
             return
@@ -397,16 +409,16 @@ class Node:
         if stored is not None:
             topology.offer(stored, always_accept_new=True)
         elif seed is not None:
-            topology.want_moon(number, NodeAddress.parse(seed) if isinstance(seed, str) else NodeAddress(seed))
+            topology.want_moon(number, _node_address(seed))
         else:
             raise ValueError(f"the moon {number:016x} is not in moons.d; name a seed that can deliver it")
         self.core.vl1.pulse.check_now()
-        self.driver.schedule()
+        self._driver.schedule()
 
     async def deorbit(self, moon_id: int | str) -> bool:
         """Forget a moon; False if it was not known."""
         self.check_running()
-        number = int(moon_id, 16) if isinstance(moon_id, str) else moon_id
+        number = _moon_id(moon_id)
         known = self.core.vl1.topology.drop_moon(number)
         await self._state.delete_moon(number)
         return known
@@ -414,45 +426,65 @@ class Node:
     # Sockets
 
     async def create_connection(
-        self, protocol_factory: Callable[[], ProtocolT], host: Host = None, port: Any = None, **kwargs: Any
+        self,
+        protocol_factory: Callable[[], ProtocolT],
+        host: Host = None,
+        port: Port = None,
+        **options: Unpack[ConnectOptions],
     ) -> tuple[asyncio.Transport, ProtocolT]:
-        """As ``loop.create_connection``, with ``ssl`` and its companions, and ``local_addr``. Raises OSError."""
+        """As ``loop.create_connection``; without a host it connects to this node itself. Raises OSError."""
         self.check_running()
-        return await connect.create_connection(self, protocol_factory, host, port, **kwargs)
+        return await connect.create_connection(self._driver, protocol_factory, host, port, **options)
 
     async def open_connection(
-        self, host: Host = None, port: Any = None, *, limit: int = 2**16, **kwargs: Any
+        self, host: Host = None, port: Port = None, *, limit: int = 2**16, **options: Unpack[ConnectOptions]
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """As ``asyncio.open_connection``; further arguments as in ``create_connection``. Raises OSError."""
+        """As ``asyncio.open_connection``; without a host it connects to this node itself. Raises OSError."""
         self.check_running()
-        return await connect.open_connection(self, host, port, limit=limit, **kwargs)
+        return await connect.open_connection(self._driver, host, port, limit=limit, **options)
 
     async def create_server(
-        self, protocol_factory: Callable[[], asyncio.BaseProtocol], host: Any = None, port: Any = None, **kwargs: Any
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        host: Hosts = None,
+        port: Port = None,
+        **options: Unpack[ServerOptions],
     ) -> Server:
-        """As ``loop.create_server``, with ``backlog``, ``ssl`` and its companions, and ``start_serving``.
-
-        Without a host it serves on all addresses of all networks. Raises OSError.
-        """
+        """As ``loop.create_server``; without a host it serves on all addresses of all networks. Raises OSError."""
         self.check_running()
-        return await server.create_server(self, protocol_factory, host, port, **kwargs)
+        return await server.create_server(self._driver, protocol_factory, host, port, **options)
 
     async def start_server(
-        self, client_connected_cb: ClientConnected, host: Any = None, port: Any = None, **kwargs: Any
+        self,
+        client_connected_cb: ClientConnected,
+        host: Hosts = None,
+        port: Port = None,
+        *,
+        limit: int = 2**16,
+        **options: Unpack[ServerOptions],
     ) -> Server:
-        """As ``asyncio.start_server``; further arguments as in ``create_server``. Raises OSError."""
+        """As ``asyncio.start_server``; without a host it serves on all addresses of all networks. Raises OSError.
+
+        A handler that fails is reported to the loop's exception handler, and its connection is closed.
+        """
         self.check_running()
-        return await server.start_server(self, client_connected_cb, host, port, **kwargs)
+        return await server.start_server(
+            self._driver, client_connected_cb, host, port, limit=limit, **options
+        )
 
     async def create_datagram_endpoint(
         self,
-        protocol_factory: Callable[[], ProtocolT],
-        local_addr: tuple[Host, Any] | None = None,
-        remote_addr: tuple[Host, Any] | None = None,
-    ) -> tuple[DatagramTransport, ProtocolT]:
-        """As ``loop.create_datagram_endpoint``. Raises OSError."""
+        protocol_factory: Callable[[], DatagramProtocolT],
+        local_addr: tuple[Host, Port] | None = None,
+        remote_addr: tuple[Host, Port] | None = None,
+        *,
+        reuse_port: bool = False,
+    ) -> tuple[DatagramTransport, DatagramProtocolT]:
+        """As ``loop.create_datagram_endpoint``; without addresses on all networks, at any port. Raises OSError."""
         self.check_running()
-        return await datagram.create_datagram_endpoint(self, protocol_factory, local_addr, remote_addr)
+        return await datagram.create_datagram_endpoint(
+            self._driver, protocol_factory, local_addr, remote_addr, reuse_port=reuse_port
+        )
 
     async def ping(self, host: Host, *, size: int = 56) -> float:
         """Send an ICMP echo of ``size`` bytes and return the round trip in seconds.
@@ -460,27 +492,25 @@ class Node:
         Raises OSError; waits for ever where nobody answers.
         """
         self.check_running()
-        return await ping(self, resolve_host(host), size)
-
-    def network_of(self, connection: TcpConnection) -> NetworkId | None:
-        """The network a connection runs over; None if it is one to this node itself."""
-        name = connection.flow.interface.name
-        return name if isinstance(name, NetworkId) and not connection.flow.is_local else None
-
-    def peer_of(self, connection: TcpConnection) -> NodeAddress | None:
-        """The node at the other end; None for an address that is no member's."""
-        network_id = self.network_of(connection)
-        if network_id is None:
-            return self.address
-        neighbor = connection.flow.interface.neighbors.find(connection.flow.destination)
-        network = self.core.vl2.networks.get(network_id)
-        if neighbor is None or neighbor.mac is None or network is None:
-            return None
-        return network.member(neighbor.mac)
+        return await ping(self._driver, resolve_host(host), size)
 
     def __repr__(self) -> str:
-        return f"<Node {self.address if self._used else 'not started'}>"
+        return f"<Node {self.address if hasattr(self, 'core') else 'not started'}>"
 
 
 def _network_id(network_id: NetworkId | int | str) -> NetworkId:
     return NetworkId.parse(network_id) if isinstance(network_id, str) else NetworkId(network_id)
+
+
+def _node_address(address: NodeAddress | int | str) -> NodeAddress:
+    return NodeAddress.parse(address) if isinstance(address, str) else NodeAddress(address)
+
+
+def _moon_id(moon_id: int | str) -> int:
+    try:
+        number = int(moon_id, 16) if isinstance(moon_id, str) else moon_id
+    except ValueError:
+        number = 0
+    if not 0 < number < 1 << 64:
+        raise ValueError(f"a moon's ID is up to 16 hexadecimal digits, and not zero: {moon_id!r}")
+    return number

@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import secrets
-from typing import TYPE_CHECKING
+from zt_async.aio.driver import Driver
 
-from zt_async.stack.icmp import Ping
-
-if TYPE_CHECKING:
-    from zt_async.aio.node import Node
+MAX_SIZE = 65_527  # an IPv6 payload without the header of ICMP
 
 
-class _Waiting:
-    """Owns a ping until its answer is there."""
+async def ping(driver: Driver, host: str, size: int) -> float:
+    """The round trip in seconds. Raises OSError, and ValueError for a size that no packet has."""
+    if not 0 <= size <= MAX_SIZE:
+        raise ValueError(f"a ping has 0 to {MAX_SIZE} bytes, not {size}")
+    core = driver.core
+    echo = core.stack.ping(host, core.context.random_bytes(size), now=driver.now())
 
-    def __init__(self, ping: Ping, done: asyncio.Future[float]) -> None:
-        self._ping = ping
-        self._done = done
-        ping.owner = self
+    def is_answered() -> bool:
+        if echo.error is not None:
+            raise echo.error
+        return echo.rtt is not None
 
-    def on_ready(self) -> None:
-        if self._done.done():
-            return
-        if self._ping.error is not None:
-            self._done.set_exception(self._ping.error)
-        elif self._ping.rtt is not None:
-            self._done.set_result(self._ping.rtt)
-
-
-async def ping(node: Node, host: str, size: int) -> float:
-    """The round trip in seconds. Raises OSError."""
-    echo = node.core.stack.ping(host, secrets.token_bytes(size), now=node.driver.now())
-    done: asyncio.Future[float] = node.loop.create_future()
-    waiting = _Waiting(echo, done)
-    node.driver.schedule()
-    waiting.on_ready()
     try:
-        return await done
+        await driver.wait(echo, is_answered)
     finally:
-        echo.owner = None
         echo.cancel()
+    assert echo.rtt is not None
+    return echo.rtt

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from typing import TypeAlias
 
 from zt_async.types import IPAddress
 
-Host = str | bytes | IPAddress | None
+Host: TypeAlias = str | bytes | IPAddress | None
+Port: TypeAlias = int | str | bytes | None
+SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 
 
 def resolve_host(host: Host, *, passive: bool = False) -> str:
@@ -19,21 +22,28 @@ def resolve_host(host: Host, *, passive: bool = False) -> str:
         return "::" if passive else "::1"
     if isinstance(host, (ipaddress.IPv4Address, ipaddress.IPv6Address)):
         return str(host)
+    if not isinstance(host, (str, bytes)):
+        raise TypeError(f"a host is an IP address, its text, or None, not {type(host).__name__}")
     text = host.decode("ascii", "replace") if isinstance(host, bytes) else host
     if text == "localhost":
         return "::1"
+    if "%" in text:
+        raise socket.gaierror(socket.EAI_NONAME, f"{text!r}: addresses with a scope cannot be used here")
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:
         raise socket.gaierror(
-            socket.EAI_NONAME, f"{text!r} is not an IP address, and names are not resolved on ZeroTier networks"
+            socket.EAI_NONAME,
+            f"{text!r} is not an IP address, and names are not resolved on ZeroTier networks",
         ) from None
 
 
-def resolve_port(port: int | str | bytes | None) -> int:
-    """A port number. Raises OverflowError or socket.gaierror for what is none, as sockets do."""
+def resolve_port(port: Port) -> int:
+    """A port number; None is 0. Raises OverflowError or socket.gaierror for what is none, as sockets do."""
     if port is None:
         return 0
+    if not isinstance(port, (int, str, bytes)):
+        raise TypeError(f"a port is a number, its text, or None, not {type(port).__name__}")
     try:
         number = int(port)
     except ValueError:
@@ -43,7 +53,12 @@ def resolve_port(port: int | str | bytes | None) -> int:
     return number
 
 
-def socket_address(address: tuple[str, int]) -> tuple[str, int] | tuple[str, int, int, int]:
+def resolve_address(address: tuple[Host, Port], *, passive: bool = False) -> tuple[str, int]:
+    """Host and port of an address, of which any further parts do not matter."""
+    return resolve_host(address[0], passive=passive), resolve_port(address[1])
+
+
+def socket_address(address: tuple[str, int]) -> SocketAddress:
     """An address in the form that sockets of its family give it."""
-    host, port = address[:2]
+    host, port = address
     return (host, port, 0, 0) if ":" in host else (host, port)

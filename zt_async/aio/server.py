@@ -3,68 +3,91 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import ssl as ssl_module
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, TypeAlias, TypedDict, Unpack
 
-from zt_async.aio.connect import wrap
-from zt_async.aio.resolve import Host, resolve_host, resolve_port
+from zt_async.aio.connect import check_tls_options, wrap
+from zt_async.aio.driver import Driver
+from zt_async.aio.resolve import Host, Port, resolve_host, resolve_port
 from zt_async.aio.vsocket import VirtualSocket
 from zt_async.stack.tcp.connection import TcpConnection
 from zt_async.stack.tcp.listener import TcpListener
 
-if TYPE_CHECKING:
-    from zt_async.aio.node import Node
+ClientConnected: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None]
+Hosts: TypeAlias = Host | Iterable[Host]
 
-ClientConnected = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None]
+
+class ServerOptions(TypedDict, total=False):
+    """What ``create_server`` and ``start_server`` take besides host and port, as asyncio's own do."""
+
+    backlog: int
+    """Half-open connections, and again established ones that wait to be taken; 100 if not given."""
+    ssl: ssl_module.SSLContext | None
+    """Speak TLS."""
+    ssl_handshake_timeout: float | None
+    ssl_shutdown_timeout: float | None
+    reuse_address: bool | None
+    """Without effect: former connections never keep an address from being used again."""
+    reuse_port: bool | None
+    """Share the port with other servers of the node that say so as well."""
+    start_serving: bool
+    """False binds the addresses only; connections are refused until ``start_serving``."""
 
 
 class Server(asyncio.AbstractServer):
     """A TCP server on one or more addresses of a node; behaves as ``asyncio.Server``."""
 
+    is_draining = False
+
     def __init__(
         self,
-        node: Node,
+        driver: Driver,
         factory: Callable[[], asyncio.BaseProtocol],
-        addresses: list[tuple[str, int]],
         *,
-        backlog: int,
-        context: ssl_module.SSLContext | None,
-        handshake_timeout: float | None,
-        shutdown_timeout: float | None,
+        context: ssl_module.SSLContext | None = None,
+        handshake_timeout: float | None = None,
+        shutdown_timeout: float | None = None,
     ) -> None:
-        self._node = node
+        self._driver = driver
         self._factory = factory
-        self._addresses = addresses
-        self._backlog = backlog
         self._context = context
         self._handshake_timeout = handshake_timeout
         self._shutdown_timeout = shutdown_timeout
         self._listeners: list[TcpListener] = []
-        self._transports: set[asyncio.Transport] = set()
-        self._active = 0
+        self._sockets: tuple[VirtualSocket, ...] = ()
+        self._transports: dict[asyncio.Transport, None] = {}
+        self._serving = False
         self._closed = False
         self._waiters: list[asyncio.Future[None]] = []
         self._forever: asyncio.Future[None] | None = None
+        driver.add(self)
+
+    def bind(self, addresses: Iterable[tuple[str, int]], *, backlog: int, reuse_port: bool) -> None:
+        """Bind all addresses, or none. Raises OSError."""
+        driver = self._driver
+        try:
+            for address in addresses:
+                listener = driver.core.stack.listen_tcp(
+                    address, backlog=backlog, reuse_port=reuse_port, now=driver.now()
+                )
+                listener.listening = False
+                listener.owner = self
+                self._listeners.append(listener)
+        except OSError as error:
+            self.close()
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise OSError(
+                error.errno, f"error while attempting to bind on address {address!r}: {reason}"
+            ) from None
+        self._sockets = tuple(VirtualSocket(listener, driver) for listener in self._listeners)
 
     def listen(self) -> None:
-        """Bind all addresses, or none. Raises OSError."""
-        stack = self._node.core.stack
-        for address in self._addresses:
-            try:
-                listener = stack.listen_tcp(address, backlog=self._backlog, now=self._node.driver.now())
-            except OSError as error:
-                for bound in self._listeners:
-                    bound.close()
-                self._listeners = []
-                reason = os.strerror(error.errno) if error.errno else str(error)
-                raise OSError(
-                    error.errno or errno.EINVAL, f"error while attempting to bind on address {address!r}: {reason}"
-                ) from None
-            self._listeners.append(listener)
-            listener.owner = self
+        """Take connections from now on."""
+        self._serving = True
+        for listener in self._listeners:
+            listener.listening = True
 
     def on_ready(self) -> None:
         """Take the connections that were established."""
@@ -73,36 +96,35 @@ class Server(asyncio.AbstractServer):
                 self._serve(connection)
 
     def _serve(self, connection: TcpConnection) -> None:
-        node = self._node
+        driver = self._driver
         try:
             protocol = self._factory()
         except Exception as error:
             connection.abort()
-            node.loop.call_exception_handler({"message": "Protocol factory failed.", "exception": error})
+            driver.loop.call_exception_handler(
+                {"message": "A server's protocol factory failed.", "exception": error}
+            )
             return
-        self._active += 1
-        transport, waiter = wrap(
-            node,
+        transport, handshake = wrap(
+            driver,
             connection,
             protocol,
             self._context,
             server_side=True,
-            server_hostname=None,
             handshake_timeout=self._handshake_timeout,
             shutdown_timeout=self._shutdown_timeout,
-            on_lost=lambda: self._detach(transport),
+            on_lost=lambda: self._forget(transport),
         )
-        self._transports.add(transport)
-        if waiter is not None:
-            waiter.add_done_callback(_retrieve)
+        self._transports[transport] = None
+        if handshake is not None:
+            handshake.add_done_callback(_take_result)
 
-    def _detach(self, transport: asyncio.Transport) -> None:
-        self._transports.discard(transport)
-        self._active -= 1
+    def _forget(self, transport: asyncio.Transport) -> None:
+        del self._transports[transport]
         self._wake()
 
     def _wake(self) -> None:
-        if self._closed and not self._active:
+        if self._closed and not self._transports:
             for waiter in self._waiters:
                 if not waiter.done():
                     waiter.set_result(None)
@@ -110,23 +132,31 @@ class Server(asyncio.AbstractServer):
 
     @property
     def sockets(self) -> tuple[VirtualSocket, ...]:
-        """The listening sockets, with ``getsockname`` and the like."""
-        return tuple(VirtualSocket(listener, self._node) for listener in self._listeners)
+        """The listening sockets, with ``getsockname`` and the like; none once the server is closed."""
+        return self._sockets
 
     def close(self) -> None:
         """Take no more connections; those that are open go on."""
         if self._closed:
             return
         self._closed = True
+        self._serving = False
         for listener in self._listeners:
             listener.owner = None
             listener.close()
         self._listeners = []
-        self._node.servers.discard(self)
+        self._sockets = ()
+        self._driver.remove(self)
+        self._driver.schedule()
         if self._forever is not None and not self._forever.done():
             self._forever.cancel()
-        self._node.driver.schedule()
         self._wake()
+
+    def end(self, error: Exception) -> None:
+        """The node ends."""
+        if self._forever is not None and not self._forever.done():
+            self._forever.set_exception(error)
+        self.close()
 
     def close_clients(self) -> None:
         """Close all connections."""
@@ -139,23 +169,26 @@ class Server(asyncio.AbstractServer):
             transport.abort()
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
-        return self._node.loop
+        return self._driver.loop
 
     def is_serving(self) -> bool:
-        return bool(self._listeners)
+        return self._serving
 
     async def start_serving(self) -> None:
-        if not self._listeners and not self._closed:
-            self.listen()
-
-    async def serve_forever(self) -> None:
-        """Serve until cancelled, or until the server is closed."""
-        if self._forever is not None:
-            raise RuntimeError(f"server {self!r} is already being awaited on serve_forever()")
+        """Take connections from now on; again, it has no effect. Raises RuntimeError once the server is closed."""
         if self._closed:
             raise RuntimeError(f"server {self!r} is closed")
+        self.listen()
+
+    async def serve_forever(self) -> None:
+        """Serve until cancelled, or until the server is closed.
+
+        Raises NodeNotRunning or NodeFailed when the node ends.
+        """
+        if self._forever is not None:
+            raise RuntimeError(f"server {self!r} is already being awaited on serve_forever()")
         await self.start_serving()
-        self._forever = self._node.loop.create_future()
+        self._forever = self._driver.loop.create_future()
         try:
             await self._forever
         except asyncio.CancelledError:
@@ -167,73 +200,94 @@ class Server(asyncio.AbstractServer):
 
     async def wait_closed(self) -> None:
         """Wait until the server is closed and its last connection is gone."""
-        if self._closed and not self._active:
+        if self._closed and not self._transports:
             return
-        waiter = self._node.loop.create_future()
+        waiter = self._driver.loop.create_future()
         self._waiters.append(waiter)
         await waiter
 
     def __repr__(self) -> str:
-        return f"<Server {', '.join(f'{host}/{port}' for host, port in self._addresses)}>"
+        return f"<Server sockets={self.sockets!r}>"
 
 
-def _retrieve(waiter: asyncio.Future[Any]) -> None:
+def _take_result(handshake: asyncio.Future[Any]) -> None:
     """A failed TLS handshake of a client is its own affair; the transport is closed already."""
-    if not waiter.cancelled():
-        waiter.exception()
+    if not handshake.cancelled():
+        handshake.exception()
 
 
 async def create_server(
-    node: Node,
+    driver: Driver,
     protocol_factory: Callable[[], asyncio.BaseProtocol],
-    host: Host | Iterable[Host] = None,
-    port: Any = None,
+    host: Hosts,
+    port: Port,
     *,
     backlog: int = 100,
     ssl: ssl_module.SSLContext | None = None,
     ssl_handshake_timeout: float | None = None,
     ssl_shutdown_timeout: float | None = None,
+    reuse_address: bool | None = None,
+    reuse_port: bool | None = None,
     start_serving: bool = True,
 ) -> Server:
     """As ``loop.create_server``; without a host on all addresses of all networks."""
-    if isinstance(ssl, bool):
-        raise TypeError("ssl argument must be an SSLContext or None")
-    if ssl is None and (ssl_handshake_timeout is not None or ssl_shutdown_timeout is not None):
-        raise ValueError("ssl_handshake_timeout and ssl_shutdown_timeout are only meaningful with ssl")
-    hosts: list[Any] = [host] if host is None or not _is_list(host) else list(host)  # type: ignore[arg-type]
+    check_tls_options(
+        ssl, ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout
+    )
     number = resolve_port(port)
+    hosts = [host] if isinstance(host, (str, bytes)) or not isinstance(host, Iterable) else host
+    addresses = dict.fromkeys((resolve_host(one, passive=True), number) for one in hosts)
     server = Server(
-        node,
+        driver,
         protocol_factory,
-        [(resolve_host(one, passive=True), number) for one in hosts],
-        backlog=backlog,
         context=ssl,
         handshake_timeout=ssl_handshake_timeout,
         shutdown_timeout=ssl_shutdown_timeout,
     )
+    server.bind(addresses, backlog=backlog, reuse_port=bool(reuse_port))
     if start_serving:
         server.listen()
-    node.servers.add(server)
     return server
 
 
-def _is_list(host: object) -> bool:
-    return isinstance(host, (list, tuple, set, frozenset))
-
-
 async def start_server(
-    node: Node,
+    driver: Driver,
     client_connected_cb: ClientConnected,
-    host: Host | Iterable[Host] = None,
-    port: Any = None,
+    host: Hosts,
+    port: Port,
     *,
-    limit: int = 2**16,
-    **kwargs: Any,
+    limit: int,
+    **options: Unpack[ServerOptions],
 ) -> Server:
     """As ``asyncio.start_server``."""
 
-    def factory() -> asyncio.StreamReaderProtocol:
-        reader = asyncio.StreamReader(limit=limit, loop=node.loop)
-        return asyncio.StreamReaderProtocol(reader, client_connected_cb, loop=node.loop)
+    def client_connected(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> Coroutine[Any, Any, None] | None:
+        handling = client_connected_cb(reader, writer)
+        return _supervise(driver, handling, writer.transport) if handling is not None else None
 
-    return await create_server(node, factory, host, port, **kwargs)
+    def factory() -> asyncio.StreamReaderProtocol:
+        reader = asyncio.StreamReader(limit=limit, loop=driver.loop)
+        return asyncio.StreamReaderProtocol(reader, client_connected, loop=driver.loop)
+
+    return await create_server(driver, factory, host, port, **options)
+
+
+async def _supervise(driver: Driver, handling: Awaitable[None], transport: asyncio.WriteTransport) -> None:
+    """Run an application's handler; its failure is reported, and ends its connection and nothing else."""
+    try:
+        await handling
+    except asyncio.CancelledError:
+        transport.close()
+        raise
+    except Exception as error:
+        transport.close()
+        if not (isinstance(error, OSError) and driver.is_ending):
+            driver.loop.call_exception_handler(
+                {
+                    "message": "Unhandled exception in client_connected_cb",
+                    "exception": error,
+                    "transport": transport,
+                }
+            )

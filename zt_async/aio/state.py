@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
+from typing import TypeAlias
 
 import aiofiles
 
@@ -14,26 +14,32 @@ from zt_async.aio import stored
 from zt_async.aio.storage import FileStorage, MemoryStorage, Storage
 from zt_async.aio.stored import PeerRecord
 from zt_async.config import NodeConfig
+from zt_async.context import Context
 from zt_async.crypto.identity import Identity
 from zt_async.errors import IdentityError, StorageError, WorldError
 from zt_async.types import Endpoint, NetworkId
 from zt_async.vl1.peer import Peer
-from zt_async.vl1.topology import Topology
 from zt_async.vl1.world import World, WorldType, should_replace
 
-Roots = World | bytes | str | os.PathLike[str] | None
+StrPath: TypeAlias = str | os.PathLike[str]
+Roots: TypeAlias = World | bytes | StrPath
 
 
 class State:
-    """Identity, worlds, peers and networks of one node. Made with what the caller of ``zt.start`` gave."""
+    """Identity, worlds, peers and networks of one node. Made with what the caller of ``zt.start`` gave.
+
+    Changes are written one after the other, in the order of the calls, and to the end even where the caller waits
+    no more.
+    """
 
     def __init__(
         self,
-        path: str | os.PathLike[str] | None,
+        path: StrPath | None,
         storage: Storage | None,
         identity: Identity | None,
-        roots: Roots,
+        roots: Roots | None,
         config: NodeConfig,
+        context: Context,
     ) -> None:
         if path is not None and storage is not None:
             raise ValueError("give either a path or a storage, not both")
@@ -41,11 +47,13 @@ class State:
             raise IdentityError("the identity of a node needs its secret key")
         self._storage: Storage = storage or (MemoryStorage() if path is None else FileStorage(path))
         self._config = config
+        self._context = context
         self._given_identity = identity
-        self._roots = roots
+        self._roots = Path(roots).expanduser() if isinstance(roots, (str, os.PathLike)) else roots
+        self._turn = asyncio.Lock()
         self._writes: set[asyncio.Task[None]] = set()
         self.identity: Identity
-        self.planet: World | None = None
+        self.planet: World
         self.moons: list[World] = []
         self.peers: list[tuple[Identity, tuple[Endpoint, ...]]] = []
         self.networks: list[NetworkId] = []
@@ -74,84 +82,107 @@ class State:
     async def _load_identity(self) -> Identity:
         known = await stored.load_identity(self._storage)
         identity = self._given_identity
-        if identity is not None:
-            if known is not None and known != identity:
+        if known is not None:
+            if identity is not None and known != identity:
                 raise IdentityError(
                     f"the storage has the identity of {known.address}, not the given one of {identity.address}"
                 )
-        elif known is not None:
             return known
-        else:
+        if identity is None:
             loop = asyncio.get_running_loop()
-            identity = await loop.run_in_executor(None, Identity.generate, secrets.token_bytes)
-        if known is None:
-            await stored.save_identity(self._storage, identity)
+            identity = await loop.run_in_executor(None, Identity.generate, self._context.random_bytes)
+        await stored.save_identity(self._storage, identity)
         return identity
 
-    async def close(self) -> None:
-        """Finish writing, and free the storage."""
-        if self._writes:
-            await asyncio.gather(*self._writes, return_exceptions=True)
-        await self._storage.close()
-
-    def save_worlds(self, topology: Topology) -> None:
-        """Keep the worlds that a node holds now."""
-        for world in topology.worlds():
-            self._write(world)
-
-    def _write(self, world: World) -> None:
-        task = asyncio.get_running_loop().create_task(self._save_world(world))
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
-
-    async def _save_world(self, world: World) -> None:
+    async def close(self, peers: Iterable[Peer], now: float) -> None:
+        """Finish writing, keep where the peers were that were met directly, and free the storage."""
         try:
-            await stored.save_world(self._storage, world)
-        except StorageError as error:
-            loop = asyncio.get_running_loop()
-            loop.call_exception_handler({"message": "A world could not be stored.", "exception": error})
+            if self._config.cache_peers:
+                for peer in peers:
+                    endpoints = tuple(
+                        entry.path.endpoint for entry in peer.entries if not entry.is_expired(now)
+                    )
+                    if endpoints:
+                        record = PeerRecord(peer.identity, peer.version, endpoints)
+                        self._in_background(stored.save_peer, self._storage, record)
+            while self._writes:
+                await asyncio.wait(self._writes)
+        finally:
+            await self._storage.close()
 
-    async def save_peers(self, peers: Iterable[Peer], now: float) -> None:
-        """Keep where the peers were that were met directly."""
-        if not self._config.cache_peers:
-            return
-        for peer in peers:
-            endpoints = tuple(entry.path.endpoint for entry in peer.entries if not entry.is_expired(now))
-            if endpoints:
-                await stored.save_peer(self._storage, PeerRecord(peer.identity, peer.version, endpoints))
+    # Worlds
+
+    def save_worlds(self, worlds: Iterable[World]) -> None:
+        """Keep these worlds; what cannot be written is reported to the loop's exception handler."""
+        for world in worlds:
+            self._in_background(stored.save_world, self._storage, world)
 
     async def load_moon(self, moon_id: int) -> World | None:
         return await stored.load_moon(self._storage, moon_id)
 
     async def delete_moon(self, moon_id: int) -> None:
-        await stored.delete_moon(self._storage, moon_id)
+        await self._write(stored.delete_moon, self._storage, moon_id)
+
+    # Networks
 
     async def add_network(self, network_id: NetworkId) -> None:
+        """Note that a network was joined."""
         if self._config.cache_networks:
-            await stored.add_network(self._storage, network_id)
+            await self._write(stored.add_network, self._storage, network_id)
 
     async def remove_network(self, network_id: NetworkId) -> None:
+        """Note that a network was left."""
         if self._config.cache_networks:
-            await stored.delete_network(self._storage, network_id)
+            await self._write(stored.delete_network, self._storage, network_id)
+
+    def forget_network(self, network_id: NetworkId) -> None:
+        """The same for a caller who does not wait."""
+        if self._config.cache_networks:
+            self._in_background(stored.delete_network, self._storage, network_id)
+
+    # Writing
+
+    async def _write(self, write: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        await asyncio.shield(self._begin(write, *arguments))
+
+    def _in_background(self, write: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        self._begin(write, *arguments).add_done_callback(_report)
+
+    def _begin(self, write: Callable[..., Awaitable[None]], *arguments: object) -> asyncio.Task[None]:
+        async def write_in_turn() -> None:
+            async with self._turn:
+                await write(*arguments)
+
+        task = asyncio.get_running_loop().create_task(write_in_turn())
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+        return task
 
 
-async def _read_roots(roots: Roots) -> World | None:
+def _report(task: asyncio.Task[None]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        task.get_loop().call_exception_handler(
+            {"message": "The state of a node could not be stored.", "exception": error}
+        )
+
+
+async def _read_roots(roots: World | bytes | Path | None) -> World | None:
     """The planet that the caller gave. Raises WorldError, or StorageError for a file that cannot be read."""
     if roots is None or isinstance(roots, World):
         world = roots
-    elif isinstance(roots, (bytes, bytearray)):
-        world = World.from_file(bytes(roots))
+    elif isinstance(roots, bytes):
+        world = World.from_file(roots)
     else:
-        path = Path(roots).expanduser()
         try:
-            async with aiofiles.open(path, "rb") as file:
+            async with aiofiles.open(roots, "rb") as file:
                 data = await file.read()
         except OSError as error:
-            raise StorageError(f"the planet {path} cannot be read: {error.strerror}") from error
+            raise StorageError(f"cannot read {roots}: {error.strerror}") from error
         try:
             world = World.from_file(data)
         except WorldError as error:
-            raise WorldError(f"{path} is not a planet: {error}") from None
+            raise WorldError(f"{roots} is not a planet: {error}") from None
     if world is not None and world.type != WorldType.PLANET:
         raise WorldError("roots= takes a planet; use orbit() for a moon")
     return world
@@ -159,4 +190,4 @@ async def _read_roots(roots: Roots) -> World | None:
 
 def _newer(known: World | None, built_in: World) -> World:
     """The stored planet, or the built-in one where that is its successor (vl1.md 4.3)."""
-    return built_in if should_replace(known, built_in) else known or built_in
+    return built_in if known is None or should_replace(known, built_in) else known

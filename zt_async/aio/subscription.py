@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from typing import Self
 
-from zt_async.errors import NodeNotRunning
 from zt_async.events import Event, EventsLost
 
 
@@ -15,19 +13,21 @@ class EventStream:
     """The events of a node from the moment this was made, for one reader.
 
     Ends when the node has stopped. A reader that falls behind by more than the queue holds loses the oldest
-    events, is told so by an EventsLost in their place, and slows nobody else.
+    events, is told so by an EventsLost in their place, and slows nobody else. It receives for as long as somebody
+    holds it; ``close``, or leaving a ``with`` block, ends that earlier.
     """
 
-    def __init__(self, limit: int, on_close: Callable[[EventStream], None]) -> None:
+    def __init__(self, limit: int) -> None:
         self._events: deque[Event] = deque()
         self._limit = limit
-        self._on_close = on_close
         self._lost = 0
-        self._closed = False
+        self._ended = False
         self._waiter: asyncio.Future[None] | None = None
 
     def put(self, event: Event) -> None:
         """Add an event; never waits."""
+        if self._ended:
+            return
         if len(self._events) >= self._limit:
             self._events.popleft()
             self._lost += 1
@@ -36,14 +36,14 @@ class EventStream:
 
     def end(self) -> None:
         """No more events: the iteration ends after those that are queued."""
-        self._closed = True
+        self._ended = True
         self._wake()
 
     def close(self) -> None:
-        """Stop receiving; what is queued is dropped."""
+        """Receive no more; what is queued is dropped."""
         self._events.clear()
+        self._lost = 0
         self.end()
-        self._on_close(self)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -53,11 +53,11 @@ class EventStream:
         return self
 
     async def __anext__(self) -> Event:
-        while not self._events and not self._lost:
-            if self._closed:
+        while not self._events:
+            if self._ended:
                 raise StopAsyncIteration
             if self._waiter is not None:
-                raise RuntimeError("another task is already waiting for this stream's next event")
+                raise RuntimeError("another task waits for the next event of this stream: give each its own")
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter
@@ -68,24 +68,8 @@ class EventStream:
             return EventsLost(count=lost)
         return self._events.popleft()
 
-    async def next_of(self, kinds: tuple[type[Event], ...]) -> Event:
-        """The next event of these kinds; those in between are dropped. Raises NodeNotRunning at the end."""
-        async for event in self:
-            if isinstance(event, (*kinds, EventsLost)):
-                return event
-        raise NodeNotRunning("the node has stopped")
-
-    async def aclose(self) -> None:
-        self.close()
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
         self.close()

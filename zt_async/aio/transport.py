@@ -4,60 +4,60 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from zt_async.aio.driver import Driver
 from zt_async.aio.resolve import socket_address
 from zt_async.aio.vsocket import VirtualSocket
 from zt_async.stack.tcp.connection import TcpConnection
 from zt_async.stack.tcp.state import State
-
-if TYPE_CHECKING:
-    from zt_async.aio.node import Node
+from zt_async.types import NetworkId, NodeAddress
 
 _ALL_DELIVERED: Final = (State.FIN_WAIT_2, State.TIME_WAIT, State.CLOSED)
 """The peer has acknowledged all that was sent, FIN included."""
 
-HIGH_WATER: Final = 256 << 10  # bytes queued and not yet sent; a flight of a fast path is about as much
+_HIGH_WATER: Final = 256 << 10  # bytes; more that waits for an acknowledgement to be sent only adds delay
 
 
 class StreamTransport(asyncio.Transport):
     """One TCP connection on a ZeroTier network.
 
     Extra info: ``peername`` and ``sockname`` as sockets have them, ``socket`` (a socket-like object for options),
-    ``peer`` (NodeAddress of the other end, None for addresses of no member), ``network`` (NetworkId, None for
-    a connection to oneself), ``tcp_info``.
+    ``peer`` (NodeAddress of the other end; None for addresses of no member, which are behind a bridge),
+    ``network`` (NetworkId; None for a connection to oneself) and ``tcp_info`` (TcpInfo).
     """
 
     _start_tls_compatible = True
 
     def __init__(
         self,
-        node: Node,
+        driver: Driver,
         connection: TcpConnection,
         protocol: asyncio.BaseProtocol,
         on_lost: Callable[[], None] | None = None,
     ) -> None:
         super().__init__()
-        self._node = node
+        self._driver = driver
         self._connection = connection
         self._on_lost = on_lost
-        self._high = HIGH_WATER
-        self._low = HIGH_WATER // 4
+        self._network, self._peer = _whereabouts(driver, connection)
+        self._socket = VirtualSocket(connection, driver)
+        self._limits: tuple[int, int] | None = None
         self._reading_paused = False
         self._protocol_paused = False
         self._eof_delivered = False
         self._eof_written = False
         self._closing = False
         self._lost = False
-        self._lost_waiters: list[asyncio.Future[None]] = []
         self.set_protocol(protocol)
         connection.owner = self
-        node.transports.add(self)
+        driver.add(self)
 
     def begin(self) -> None:
         """Tell the protocol, then whatever has arrived meanwhile."""
-        self._protocol.connection_made(self)
+        self._call(self._protocol.connection_made, self)
         self.on_ready()
 
     # What the stack reports
@@ -67,14 +67,17 @@ class StreamTransport(asyncio.Transport):
         if self._lost:
             return
         connection = self._connection
-        if not self._reading_paused and not self._closing:
+        if self._closing:
+            connection.receive()  # for nobody; but a full window would hold up what is still to be sent
+        elif not self._reading_paused:
             self._read()
-        if self._protocol_paused and connection.unsent <= self._low:
+        if self._protocol_paused and connection.unsent <= self.get_write_buffer_limits()[0]:
             self._protocol_paused = False
             self._call(self._protocol.resume_writing)
         if connection.error is not None:
             self._lose(connection.error)
         elif self._closing and connection.state in _ALL_DELIVERED:
+            connection.close()
             self._lose(None)
 
     def _read(self) -> None:
@@ -85,20 +88,19 @@ class StreamTransport(asyncio.Transport):
                 self._fill(self._buffered, data)
             else:
                 self._call(self._data_received, data)
-            self._node.driver.schedule()  # the window has opened
-        if connection.eof_received and not self._eof_delivered and not self._reading_paused and not self._lost:
+            self._driver.schedule()  # the window has opened
+        if connection.eof_received and not (self._eof_delivered or self._reading_paused or self._closing):
             self._eof_delivered = True
-            try:
-                keep_open = self._protocol.eof_received()  # type: ignore[attr-defined]
-            except Exception as error:
-                self._fatal(error, "eof_received")
-                return
-            if not keep_open:
-                self.close()
+            self._call(self._deliver_eof)
+
+    def _deliver_eof(self) -> None:
+        protocol: Any = self._protocol
+        if not protocol.eof_received():
+            self.close()
 
     def _fill(self, protocol: asyncio.BufferedProtocol, data: bytes) -> None:
         view = memoryview(data)
-        while view and not self._lost:
+        while view and not self._closing:
             try:
                 buffer = memoryview(protocol.get_buffer(len(view))).cast("B")
                 size = min(len(buffer), len(view))
@@ -107,56 +109,58 @@ class StreamTransport(asyncio.Transport):
                 buffer[:size] = view[:size]
                 protocol.buffer_updated(size)
             except Exception as error:
-                self._fatal(error, "buffer_updated")
-                return
+                self._fatal(error)
             view = view[size:]
 
-    def _call(self, method: Callable[..., object], *args: object) -> None:
+    def _call(self, method: Callable[..., object], *arguments: object) -> None:
         """Call the protocol; its failure ends this connection and nothing else, as in asyncio's transports."""
         try:
-            method(*args)
+            method(*arguments)
         except Exception as error:
-            self._fatal(error, getattr(method, "__name__", "protocol"))
+            self._fatal(error)
 
-    def _fatal(self, error: Exception, what: str) -> None:
-        self._node.loop.call_exception_handler(
+    def _fatal(self, error: Exception) -> None:
+        self._driver.loop.call_exception_handler(
             {
-                "message": f"Fatal error: protocol.{what}() call failed.",
+                "message": "The protocol of a ZeroTier connection failed.",
                 "exception": error,
                 "transport": self,
                 "protocol": self._protocol,
             }
         )
+        self._force_close(error)
+
+    def _force_close(self, error: Exception | None) -> None:
+        """Reset the connection; ``asyncio.sslproto`` calls this as well."""
         if not self._lost:
             self._connection.abort()
             self._lose(error)
 
     def _lose(self, error: Exception | None) -> None:
         """The end of this transport, once."""
-        if self._lost:
-            return
         self._lost = self._closing = True
         self._connection.owner = None
-        self._node.loop.call_soon(self._protocol_lost, error)
-        self._node.driver.schedule()
+        self._driver.loop.call_soon(self._tell_lost, error)
+        self._driver.schedule()
 
-    def _protocol_lost(self, error: Exception | None) -> None:
+    def _tell_lost(self, error: Exception | None) -> None:
         try:
             self._protocol.connection_lost(error)
         finally:
-            self._node.transports.discard(self)
-            for waiter in self._lost_waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
+            self._driver.remove(self)
             if self._on_lost is not None:
                 self._on_lost()
 
-    async def wait_lost(self) -> None:
-        """Wait until ``connection_lost`` was called."""
-        if self in self._node.transports:
-            waiter = self._node.loop.create_future()
-            self._lost_waiters.append(waiter)
-            await waiter
+    @property
+    def is_draining(self) -> bool:
+        """Closed, with data or ``connection_lost`` under way."""
+        return self._closing
+
+    def end(self, error: Exception) -> None:
+        """The node ends."""
+        lost = ConnectionAbortedError(errno.ECONNABORTED, f"{os.strerror(errno.ECONNABORTED)}: {error}")
+        lost.__cause__ = error
+        self._force_close(lost)
 
     # asyncio.Transport
 
@@ -172,47 +176,47 @@ class StreamTransport(asyncio.Transport):
         return self._closing
 
     def close(self) -> None:
-        """Send what is queued, then FIN. ``connection_lost`` comes when the other side has taken all of it."""
+        """Send what is queued, then FIN. ``connection_lost`` comes when the other side has taken all of it.
+
+        What the peer still sends is dropped, and once all of ours is there it resets the connection.
+        """
         if self._closing:
             return
         self._closing = True
-        self._connection.close()
-        self._node.driver.schedule()
-        self._node.loop.call_soon(self.on_ready)
+        if self._connection.options.linger is None:
+            self._connection.send_eof()
+        else:
+            self._connection.close()
+        self._driver.schedule()
+        self._driver.loop.call_soon(self.on_ready)
 
     def abort(self) -> None:
         """Send RST and drop what is queued."""
-        if not self._lost:
-            self._connection.abort()
-            self._lose(None)
+        self._force_close(None)
 
     def is_reading(self) -> bool:
         return not self._reading_paused and not self._closing
 
     def pause_reading(self) -> None:
-        """Deliver nothing for now; the peer is told to stop when the receive window is full."""
+        """Deliver nothing for now; the peer has to stop when the receive window is full."""
         self._reading_paused = True
 
     def resume_reading(self) -> None:
         if self._reading_paused and not self._closing:
             self._reading_paused = False
-            self._node.loop.call_soon(self.on_ready)
+            self._driver.loop.call_soon(self.on_ready)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not isinstance(data, (bytes, bytearray, memoryview)):
-            raise TypeError(f"data: a bytes-like object is required, not {type(data).__name__!r}")
+            raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
         if self._eof_written:
             raise RuntimeError("Cannot call write() after write_eof()")
-        if self._closing or not data:
-            return
         connection = self._connection
-        if connection.error is not None:
-            return  # connection_lost is about to be called
-        connection.send(data)
-        if connection.unsent > self._high and not self._protocol_paused:
-            self._protocol_paused = True
-            self._call(self._protocol.pause_writing)
-        self._node.driver.schedule()
+        if self._closing or not data or connection.error is not None:
+            return  # without effect after the end, as in asyncio; of an error connection_lost will tell
+        connection.send(data.tobytes() if isinstance(data, memoryview) else data)
+        self._maybe_pause()
+        self._driver.schedule()
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         self.write(b"".join(list_of_data))
@@ -223,32 +227,44 @@ class StreamTransport(asyncio.Transport):
             return
         self._eof_written = True
         self._connection.send_eof()
-        self._node.driver.schedule()
+        self._driver.schedule()
 
     def can_write_eof(self) -> bool:
         return True
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Bytes queued and not yet sent, above which the protocol is paused, and down to which it stays so."""
-        if high is None:
-            high = HIGH_WATER if low is None else 4 * low
-        if low is None:
-            low = high // 4
-        if not high >= low >= 0:
-            raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
-        self._high = high
-        self._low = low
-        if self._connection.unsent > high and not self._protocol_paused and not self._lost:
-            self._protocol_paused = True
-            self._call(self._protocol.pause_writing)
+        """Bytes queued and not yet sent, above which the protocol is paused, and down to which it stays so.
+
+        By default that is no more than keeps the path busy.
+        """
+        if high is None and low is None:
+            self._limits = None
+        else:
+            high = 4 * (low or 0) if high is None else high
+            low = high // 4 if low is None else low
+            if not high >= low >= 0:
+                raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
+            self._limits = low, high
+        self._maybe_pause()
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
         """(low, high)."""
-        return self._low, self._high
+        if self._limits is not None:
+            return self._limits
+        connection = self._connection
+        high = max(0, min(_HIGH_WATER, connection.send_target - connection.unacked))
+        return high // 4, high
 
     def get_write_buffer_size(self) -> int:
         """Bytes queued and not yet sent."""
-        return 0 if self._lost else self._connection.unsent
+        return self._connection.unsent
+
+    def _maybe_pause(self) -> None:
+        if self._protocol_paused or self._closing:
+            return
+        if self._connection.unsent > self.get_write_buffer_limits()[1]:
+            self._protocol_paused = True
+            self._call(self._protocol.pause_writing)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         connection = self._connection
@@ -258,11 +274,11 @@ class StreamTransport(asyncio.Transport):
             case "sockname":
                 return socket_address(connection.local)
             case "socket":
-                return VirtualSocket(connection, self._node)
+                return self._socket
             case "peer":
-                return self._node.peer_of(connection)
+                return self._peer
             case "network":
-                return self._node.network_of(connection)
+                return self._network
             case "tcp_info":
                 return connection.info()
         return default
@@ -272,5 +288,18 @@ class StreamTransport(asyncio.Transport):
         return f"<StreamTransport {self._connection.local} -> {self._connection.remote} {state}>"
 
 
+def _whereabouts(driver: Driver, connection: TcpConnection) -> tuple[NetworkId | None, NodeAddress | None]:
+    """The network that a connection runs over, and the node at its other end."""
+    flow = connection.flow
+    network_id = flow.interface.name
+    if flow.is_local or not isinstance(network_id, NetworkId):
+        return None, driver.core.address
+    neighbor = flow.interface.neighbors.find(flow.destination)
+    network = driver.core.vl2.networks.get(network_id)
+    if neighbor is None or neighbor.mac is None or network is None:
+        return network_id, None
+    return network_id, network.member(neighbor.mac)
+
+
 def _no_data(data: bytes) -> None:
-    raise OSError(errno.EINVAL, "this protocol takes no stream data")
+    raise TypeError("this protocol takes no stream data")

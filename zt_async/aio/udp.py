@@ -223,9 +223,10 @@ class UdpSockets:
         self._loop.add_reader(sock.fileno(), self._on_readable, sock)
 
     def _on_readable(self, sock: UdpSocket) -> None:
-        if self._on_datagrams is not None and self._on_drained is not None:
-            sock.receive(self._on_datagrams)
-            self._on_drained()
+        on_datagrams, on_drained = self._on_datagrams, self._on_drained
+        if on_datagrams is not None and on_drained is not None:
+            sock.receive(on_datagrams)
+            on_drained()
 
     def _watch_writable(self, sock: UdpSocket) -> None:
         if sock.number not in self._congested and self._loop is not None:

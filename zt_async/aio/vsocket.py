@@ -7,32 +7,41 @@ import errno
 import os
 import socket
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from zt_async.aio.resolve import socket_address
+from zt_async.aio.driver import Driver
+from zt_async.aio.resolve import SocketAddress, socket_address
 from zt_async.stack.tcp.connection import TcpConnection
 from zt_async.stack.tcp.listener import TcpListener
 from zt_async.stack.udp import UdpEndpoint
 
-if TYPE_CHECKING:
-    from zt_async.aio.node import Node
+_INT = struct.Struct("i")
+_LINGER = struct.Struct("ii")
 
-_KEEPIDLE = getattr(socket, "TCP_KEEPIDLE", getattr(socket, "TCP_KEEPALIVE", None))
-_KEEPINTVL = getattr(socket, "TCP_KEEPINTVL", None)
-_KEEPCNT = getattr(socket, "TCP_KEEPCNT", None)
-_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
+_OPTIONS = {
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE): "keepalive",
+    (socket.SOL_SOCKET, socket.SO_RCVBUF): "receive_buffer",
+    (socket.SOL_SOCKET, socket.SO_SNDBUF): "send_buffer",
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY): "nodelay",
+    (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPIDLE", None)): "keepalive_idle",
+    (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPALIVE", None)): "keepalive_idle",
+    (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPINTVL", None)): "keepalive_interval",
+    (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPCNT", None)): "keepalive_count",
+    (socket.IPPROTO_TCP, getattr(socket, "TCP_USER_TIMEOUT", None)): "user_timeout",
+}
+"""Options of sockets, where the host's Python has them, and the settings of a TCP connection that they are."""
 
 
 class VirtualSocket:
     """A socket of a ZeroTier network, as much as libraries ask of one.
 
-    Options that mean something here take effect; others are accepted and remembered, because many programs set
-    them on every socket they see.
+    Options that mean something here take effect, those of a listening socket for its connections to come; others
+    are accepted and remembered, because many programs set them on every socket they see.
     """
 
-    def __init__(self, target: TcpConnection | TcpListener | UdpEndpoint, node: Node) -> None:
+    def __init__(self, target: TcpConnection | TcpListener | UdpEndpoint, driver: Driver) -> None:
         self._target = target
-        self._node = node
+        self._driver = driver
         self._remembered: dict[tuple[int, int], Any] = {}
 
     @property
@@ -51,12 +60,12 @@ class VirtualSocket:
         """Always -1: the operating system knows nothing of it."""
         return -1
 
-    def getsockname(self) -> tuple[Any, ...]:
+    def getsockname(self) -> SocketAddress:
         return socket_address(self._target.local)
 
-    def getpeername(self) -> tuple[Any, ...]:
+    def getpeername(self) -> SocketAddress:
         """Raises OSError for a socket that is not connected."""
-        remote = getattr(self._target, "remote", None)
+        remote = None if isinstance(self._target, TcpListener) else self._target.remote
         if remote is None:
             raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
         return socket_address(remote)
@@ -64,58 +73,53 @@ class VirtualSocket:
     def getsockopt(self, level: int, option: int, buflen: int = 0) -> Any:
         """The value of an option: as set, or what is in force; 0 for one that is not known here."""
         value = self._get(level, option)
-        return struct.pack("i", value)[:buflen] if buflen and isinstance(value, int) else value
+        return _INT.pack(value)[:buflen] if buflen and isinstance(value, int) else value
+
+    def setsockopt(self, level: int, option: int, value: Any, optlen: int | None = None) -> None:
+        """Set an option; integers may come as packed bytes. Raises OSError for a value that makes no sense."""
+        target = self._target
+        name = _OPTIONS.get((level, option))
+        packed = isinstance(value, (bytes, bytearray))
+        setting: Any = value
+        if packed and len(value) == _INT.size:
+            setting = _INT.unpack(value)[0]
+        if packed and (level, option, len(value)) == (socket.SOL_SOCKET, socket.SO_LINGER, _LINGER.size):
+            name = "linger"
+            lingers, seconds = _LINGER.unpack(value)
+            setting = float(seconds) if lingers else None
+        elif name in ("nodelay", "keepalive"):
+            setting = bool(setting)
+        elif name == "user_timeout":
+            setting = setting / 1000 if setting else None
+        if name is None or isinstance(target, UdpEndpoint):
+            self._remembered[level, option] = setting
+            return
+        try:
+            target.options = dataclasses.replace(target.options, **{name: setting})
+        except ValueError as error:
+            raise OSError(errno.EINVAL, str(error)) from None
+        self._driver.schedule()
 
     def _get(self, level: int, option: int) -> Any:
+        target = self._target
         if (level, option) == (socket.SOL_SOCKET, socket.SO_TYPE):
             return int(self.type)
         if (level, option) == (socket.SOL_SOCKET, socket.SO_ERROR):
-            return getattr(getattr(self._target, "error", None), "errno", None) or 0
-        name = self._option(level, option)
-        if name is not None and isinstance(self._target, TcpConnection):
-            value = getattr(self._target.options, name) or 0
-            return int(value * 1000) if name == "user_timeout" else int(value)
-        return self._remembered.get((level, option), 0)
-
-    def setsockopt(self, level: int, option: int, value: Any, optlen: int | None = None) -> None:
-        """Set an option; integers may come as packed bytes."""
-        number = struct.unpack("i", value[:4])[0] if isinstance(value, (bytes, bytearray)) and len(value) >= 4 else value
-        name = self._option(level, option)
-        if name is not None and isinstance(self._target, TcpConnection):
-            self._set(self._target, name, number)
-        else:
-            self._remembered[level, option] = number
-
-    def _set(self, connection: TcpConnection, name: str, number: int) -> None:
-        value: Any = number
-        if name in ("nodelay", "keepalive"):
-            value = bool(number)
-        elif name == "user_timeout":
-            value = number / 1000 if number else None
-        connection.options = dataclasses.replace(connection.options, **{name: value})
-        self._node.driver.schedule()
-
-    @staticmethod
-    def _option(level: int, option: int) -> str | None:
-        if level == socket.SOL_SOCKET:
-            return {
-                socket.SO_KEEPALIVE: "keepalive",
-                socket.SO_RCVBUF: "receive_buffer",
-                socket.SO_SNDBUF: "send_buffer",
-            }.get(option)
-        if level == socket.IPPROTO_TCP:
-            return {
-                socket.TCP_NODELAY: "nodelay",
-                _KEEPIDLE: "keepalive_idle",
-                _KEEPINTVL: "keepalive_interval",
-                _KEEPCNT: "keepalive_count",
-                _USER_TIMEOUT: "user_timeout",
-            }.get(option)
-        return None
+            return (target.error.errno or 0) if target.error is not None else 0
+        name = _OPTIONS.get((level, option))
+        if name is None or isinstance(target, UdpEndpoint):
+            return self._remembered.get((level, option), 0)
+        value = getattr(target.options, name) or 0
+        return int(value * 1000) if name == "user_timeout" else int(value)
 
     def setblocking(self, flag: bool) -> None:
-        """Without effect, as asyncio's own socket-likes allow only False."""
+        """Raises ValueError for True: as all sockets of an event loop it never blocks."""
         if flag:
+            raise ValueError("the socket cannot be blocking")
+
+    def settimeout(self, value: float | None) -> None:
+        """Raises ValueError for anything but 0: as all sockets of an event loop it never blocks."""
+        if value != 0:
             raise ValueError("the socket cannot be blocking")
 
     def gettimeout(self) -> float:

@@ -56,7 +56,8 @@ class Sender:
         self._topology = topology
         self._context = context
         self._mtu = mtu
-        self._largest_body = MAX_FRAGMENTS * (mtu - FRAGMENT_HEADER_SIZE) + FRAGMENT_HEADER_SIZE - BODY_OFFSET
+        self.largest_body = MAX_FRAGMENTS * (mtu - FRAGMENT_HEADER_SIZE) + FRAGMENT_HEADER_SIZE - BODY_OFFSET
+        """Bytes of verb byte and payload that a packet holds."""
         self._counters = counters
         self._pending: list[Path] = []
         self._special: list[Flight] = []
@@ -88,7 +89,7 @@ class Sender:
         addresses = peer.wire_addresses
         mtu = self._mtu
         whole = mtu - BODY_OFFSET
-        largest = self._largest_body
+        largest = self.largest_body
         trusted = path.trusted_path_id if suite is None else 0
         chosen = peer.suite if suite is None else suite
         for body in bodies:
