@@ -49,7 +49,7 @@ def test_with_the_direct_path_blocked_packets_go_through_the_root():
     assert heard(b, b"49")
     assert heard(a, b"49")
     assert not a.topology.peers[b.address].entries
-    assert world.root.counters["relay: sent on"] >= 100
+    assert world.root.counters["datagram: relayed"] >= 100
 
 
 def test_large_packets_cross_in_fragments():

@@ -7,7 +7,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from zt_async.types import Endpoint
-from zt_async.vl1.path import ANY_SOCKET, Path
+from zt_async.vl1.counters import Refused
+from zt_async.vl1.path import ANY_SOCKET, NEVER, Path
 from zt_async.vl1.peer import Peer
 from zt_async.vl1.sender import make_body
 from zt_async.wire.inetaddress import Scope, ip_scope
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from zt_async.vl1.core import VL1
 
 RETRY_DELAYS: Final = (0.25, 0.75, 1.5, 3.0, 1.0)  # s; the reference waits for a next occasion
-CONFIRM_DELAYS: Final = (0.5, 0.5)  # s
+CONFIRM_DELAYS: Final = (0.25, 0.75, 0.5)  # s
 MAX_ATTEMPTS: Final = 1024
 MAX_ATTEMPTS_PER_PEER: Final = 64
 PUSH_INTERVAL_RELAYED: Final = 15.0  # s
@@ -34,6 +35,7 @@ PUSH_CUTOFF: Final = 30.0  # s
 PUSH_LIMIT: Final = 8
 MAX_PER_SCOPE_AND_FAMILY: Final = 8
 INTRODUCTION_INTERVAL: Final = 30.0  # s between introductions of one pair
+INTRODUCTION_RETRY: Final = 1.0  # s until it is looked again whether two can meet
 MAX_INTRODUCTIONS: Final = 8192
 MAX_AWAITED: Final = 256
 MAX_REDIRECTS: Final = 256
@@ -145,6 +147,12 @@ class Contact:
 
     # Direct paths
 
+    def push_again(self, peer: Peer, now: float) -> None:
+        """Tell a peer our addresses though it is silent just now: what was told before may have been lost."""
+        path = self._vl1.sender.route(peer, now)
+        if path is not None:
+            self.maybe_push(peer, path, 1, now)
+
     def maybe_push(self, peer: Peer, path: Path, hops: int, now: float) -> None:
         """Tell a trusted peer our addresses, when the last time was long enough ago (vl1.md 5.7)."""
         interval = peer.push_interval if hops else PUSH_INTERVAL_DIRECT
@@ -204,8 +212,7 @@ class Contact:
         """A root tells where a peer is to be met: open our NAT towards it, and probe (vl1.md 3.7)."""
         vl1 = self._vl1
         if not vl1.topology.is_upstream(peer.address):
-            vl1.counters["rendezvous: not an upstream"] += 1
-            return
+            raise Refused("not from a root")
         rendezvous = Rendezvous.decode(payload)
         other = vl1.topology.peers.get(rendezvous.peer)
         if other is None:
@@ -219,7 +226,7 @@ class Contact:
     def _meet(self, other: Peer, socket: int, endpoint: Endpoint, now: float) -> None:
         vl1 = self._vl1
         if not self.allowed(other, endpoint):
-            vl1.counters["rendezvous: refused"] += 1
+            vl1.counters["paths: refused"] += 1
             return
         if endpoint.family == 4:
             vl1.sender.send_dying(socket, endpoint, vl1.context.packet_id()[:4], 2)
@@ -231,30 +238,36 @@ class Contact:
         if awaited is not None:
             self._meet(peer, *awaited, now)
 
-    def introduce(self, first: int, second: int, now: float) -> None:
-        """Tell two peers, for whom we relay, where to meet: at most once in 30 s (vl1.md 5.10)."""
-        pair = (first, second) if first < second else (second, first)
-        if now - self._introduced.get(pair, float("-inf")) < INTRODUCTION_INTERVAL:
+    def introduce(self, source: int, destination: int, path: Path, now: float) -> None:
+        """Tell two peers, for whom we relay, where to meet: at most once in 30 s (vl1.md 5.10).
+
+        What we relay is not authenticated: the host it came from has to be one of the source's, or of a root's.
+        """
+        pair = (source, destination) if source < destination else (destination, source)
+        if now - self._introduced.get(pair, NEVER) < INTRODUCTION_INTERVAL:
             return
         peers = self._vl1.topology.peers
-        a, b = peers.get(first), peers.get(second)
+        a, b = peers.get(source), peers.get(destination)
         if a is None or b is None:
             return
-        paths_a, paths_b = a.best_by_scope(now), b.best_by_scope(now)
-        shared = paths_a.keys() & paths_b.keys()
-        if not shared:
+        host = path.endpoint.host
+        if not any(peer.is_met_at(host) for peer in (a, *self._vl1.topology.upstream_peers())):
             return
+        self._introduced.pop(pair, None)
         if len(self._introduced) >= MAX_INTRODUCTIONS:
             del self._introduced[next(iter(self._introduced))]
-        self._introduced.pop(pair, None)
-        self._introduced[pair] = now
+        paths_a, paths_b = a.best_by_scope(now), b.best_by_scope(now)
+        shared = paths_a.keys() & paths_b.keys()
+        self._introduced[pair] = now if shared else now - INTRODUCTION_INTERVAL + INTRODUCTION_RETRY
+        if not shared:
+            return
         group = max(shared)
-        for peer, path, other, meet in (
+        for peer, way, other, meet in (
             (a, paths_a[group], b, paths_b[group].endpoint),
             (b, paths_b[group], a, paths_a[group].endpoint),
         ):
             body = bytes((Verb.RENDEZVOUS,)) + Rendezvous(other.address, meet).encode()
-            self._vl1.sender.transmit(peer, path, body, now)
+            self._vl1.sender.transmit(peer, way, body, now)
 
     def expire(self, now: float) -> None:
         self._awaited.clear()

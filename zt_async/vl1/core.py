@@ -8,7 +8,8 @@ verbs are handed on as they are.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Final, TypeAlias
 
 from zt_async.config import NodeConfig
@@ -19,11 +20,22 @@ from zt_async.events import Event, IdentityCollided, PeerUnreachable, UserMessag
 from zt_async.types import Endpoint, Flight, NodeAddress
 from zt_async.vl1.assembler import Assembler
 from zt_async.vl1.contact import Contact
+from zt_async.vl1.counters import (
+    ACCEPTED,
+    DATAGRAM_FRAGMENT,
+    DATAGRAM_PACKET,
+    FRAGMENTS_JOINED,
+    MALFORMED,
+    NOT_AUTHENTIC,
+    WAITING,
+    Refused,
+)
 from zt_async.vl1.expected import ExpectedReplies
 from zt_async.vl1.handshake import Handshake
 from zt_async.vl1.path import NEVER, Path, PathPolicy
 from zt_async.vl1.peer import Peer
 from zt_async.vl1.pulse import Pulse
+from zt_async.vl1.relay import Relay
 from zt_async.vl1.report import PeerReporter
 from zt_async.vl1.sender import Sender, make_body
 from zt_async.vl1.surface import SelfAwareness
@@ -40,7 +52,6 @@ from zt_async.wire.packet import (
     HEADER_SIZE,
     HOPS_MASK,
     MAX_DATAGRAM,
-    MAX_RELAY_HOPS,
     SUITE_MASK,
     VERB_MASK,
     ErrorCode,
@@ -59,6 +70,7 @@ ECHO_INTERVAL: Final = 1 / 6  # s between ECHOs answered on one path
 _SECOND_OF_TWO: Final = b"\xff\x21"
 _CLEAR_HELLO: Final = Suite.CLEAR << 3
 _TRUSTED: Final = Suite.TRUSTED_PATH << 3
+_AES: Final = Suite.AES << 3
 _NONTRIVIAL = frozenset(
     (Verb.FRAME, Verb.EXT_FRAME, Verb.NETWORK_CONFIG_REQUEST, Verb.NETWORK_CONFIG, Verb.MULTICAST_FRAME)
 )
@@ -74,7 +86,6 @@ _FOR_VL2 = frozenset(
         Verb.MULTICAST_FRAME,
     )
 )
-_NOT_COUNTED_AS_LIFE = frozenset((Verb.ACK, Verb.QOS_MEASUREMENT, Verb.PATH_NEGOTIATION_REQUEST))
 
 
 class VL1:
@@ -86,6 +97,7 @@ class VL1:
         self.context = context
         self.config = config
         self.counters: Counter[str] = Counter()
+        """What became of all that arrived, and more, by the names of ``vl1.counters``."""
         self.events: list[Event] = []
         self.identity = identity
         self.address = identity.address
@@ -106,7 +118,8 @@ class VL1:
         """Our sockets' addresses on this host, as peers on the same wire reach them; set by the driver."""
         self.collided = False
         """A root knows another node under our address: this identity is of no use any more."""
-        self._assembler = Assembler()
+        self._assembler = Assembler(self.counters)
+        self._relay = Relay(self)
         self._surface = SelfAwareness()
         self._paths: dict[tuple[int, Endpoint], Path] = {}
         """Those that peers are reached through."""
@@ -124,7 +137,9 @@ class VL1:
         path = self._paths.get((socket, remote)) or self.path(socket, remote)
         own = self._own
         decode = self._decode
+        counters = self.counters
         head: bytes | None = None  # of a packet whose other half is likely to be next
+        packets = halves = 0
         for datagram in datagrams:
             size = len(datagram)
             if head is not None:
@@ -133,31 +148,38 @@ class VL1:
                     and datagram[:13] == head[:13]
                     and FRAGMENT_HEADER_SIZE < size <= MAX_DATAGRAM - len(head)
                 ):
+                    halves += 1
                     decode(head + datagram[FRAGMENT_HEADER_SIZE:], path, now)
                     head = None
                     continue
-                self._receive_head(head, path, now)
+                self._receive_piece(head, path, now)
                 head = None
             if size <= FRAGMENT_HEADER_SIZE or size > MAX_DATAGRAM:
-                self.counters["receive: wrong size"] += 1
+                counters["datagram: wrong size"] += 1
             elif datagram[13] == FRAGMENT_MARK:
                 if datagram[8:13] != own:
-                    self._relay(datagram, path, 15, now)
-                elif (whole := self._assembler.add_fragment(datagram, now)) is not None:
-                    decode(*whole, now)
+                    self._relay.carry(datagram, path, now)
+                else:
+                    self._receive_piece(datagram, path, now)
             elif size < HEADER_SIZE:
-                self.counters["receive: wrong size"] += 1
+                counters["datagram: wrong size"] += 1
             elif datagram[8:13] != own:
-                self._relay(datagram, path, 18, now)
+                self._relay.carry(datagram, path, now)
             elif datagram[18] & FLAG_FRAGMENTED:
                 head = datagram
             else:
+                packets += 1
                 decode(datagram, path, now)
         if head is not None:
-            self._receive_head(head, path, now)
+            self._receive_piece(head, path, now)
+        if packets:
+            counters[DATAGRAM_PACKET] += packets
+        if halves:
+            counters[DATAGRAM_FRAGMENT] += 2 * halves
+            counters[FRAGMENTS_JOINED] += halves
 
-    def _receive_head(self, packet: bytes, path: Path, now: float) -> None:
-        if (whole := self._assembler.add_head(packet, path, now)) is not None:
+    def _receive_piece(self, piece: bytes, path: Path, now: float) -> None:
+        if (whole := self._assembler.add(piece, path, now)) is not None:
             self._decode(*whole, now)
 
     def handle_timer(self, now: float) -> None:
@@ -284,6 +306,10 @@ class VL1:
             path.trusted_path_id = self.policy.trusted_path_id(remote)
         return path
 
+    def is_known(self, path: Path) -> bool:
+        """Peers are reached through it."""
+        return (path.socket, path.endpoint) in self._paths
+
     def keep(self, path: Path) -> Path:
         """Keep a path record for a while, because something authentic came over it; bounded."""
         key = (path.socket, path.endpoint)
@@ -330,102 +356,82 @@ class VL1:
 
     # Decoding
 
-    def _relay(self, datagram: bytes, path: Path, hops_at: int, now: float) -> None:
-        """Send on what is for somebody else, if we may (vl1.md 5.10). ``hops_at`` is where the hop count is."""
-        topology = self.topology
-        if not (topology.is_root or path.is_trusted(now)):
-            self.counters["relay: refused"] += 1
-            return
-        hops = datagram[hops_at] & HOPS_MASK
-        if hops >= MAX_RELAY_HOPS:
-            self.counters["relay: too many hops"] += 1
-            return
-        datagram = b"%b%c%b" % (datagram[:hops_at], datagram[hops_at] + 1, datagram[hops_at + 1 :])
-        destination = int.from_bytes(datagram[8:13], "big")
-        whole = hops_at == 18
-        source = int.from_bytes(datagram[13:18], "big") if whole else 0
-        peer = topology.peers.get(destination)
-        onward = peer.best_path(now) if peer is not None else None
-        if onward is None:
-            upstream = topology.best_upstream(now)
-            if upstream is None or (whole and upstream.address == source):
-                self.counters["relay: no way"] += 1
-                return
-            onward = upstream.best_path(now) or upstream.expired_path(now)
-            if onward is None:
-                self.counters["relay: no way"] += 1
-                return
-        elif whole:
-            self.contact.introduce(source, destination, now)
-        self.counters["relay: sent on"] += 1
-        self.sender.forward(onward, datagram, now)
-
     def _decode(self, packet: bytes, path: Path, now: float) -> None:
         """Authenticate a whole packet for us, decompress it and hand it to its verb (vl1.md 2.11)."""
+        counters = self.counters
         flags = packet[18]
         source = int.from_bytes(packet[13:18], "big")
         if source == self.address:
-            self.counters["receive: own address"] += 1
+            counters["packet: own address"] += 1
             return
         suite = flags & SUITE_MASK
         if suite == _CLEAR_HELLO and packet[BODY_OFFSET] & VERB_MASK == Verb.HELLO:
-            self.handshake.receive(packet, path, now)
+            self._count(packet, path, now, self.handshake.receive)
+            return
+        if suite > _AES:
+            counters["packet: unknown suite"] += 1
+            return
+        if suite == _TRUSTED and not path.is_vouched_for(packet[19:27]):
+            counters["packet: untrusted path"] += 1
             return
         peer = self.topology.peers.get(source)
         if peer is None:
             self.whois.keep_packet(source, packet, path, now)
             return
-        if suite == _TRUSTED:
-            trusted = path.trusted_path_id
-            body = packet[BODY_OFFSET:] if trusted and packet[19:27] == trusted.to_bytes(8, "big") else None
-        else:
-            body = peer.key.open(packet)
+        body = packet[BODY_OFFSET:] if suite == _TRUSTED else peer.key.open(packet)
         if body is None:
-            self.counters["receive: not authentic"] += 1
+            counters[NOT_AUTHENTIC] += 1
             return
         verb = body[0]
         if verb & COMPRESSED:
             try:
                 body = bytes((verb & VERB_MASK,)) + decompress(body[1:])
             except DecodeError:
-                self.counters["receive: bad compression"] += 1
+                counters["packet: bad compression"] += 1
                 return
         verb &= VERB_MASK
         path.last_receive = now
         hops = flags & HOPS_MASK
         if verb in _FOR_VL2:
+            counters[ACCEPTED] += 1
             self._packets.append((peer, path, verb, int.from_bytes(packet[:8], "big"), body))
             self.received(peer, path, hops, verb, now)
-            return
-        try:
-            if self._handle(peer, path, verb, hops, packet, body[1:], now):
-                self.received(peer, path, hops, verb, now)
-        except DecodeError as error:
-            self.counters[f"receive: {error}"] += 1
+        else:
+            self._count(packet, path, now, partial(self._handle, peer, verb, body[1:]))
 
-    def _handle(
-        self, peer: Peer, path: Path, verb: int, hops: int, packet: bytes, payload: bytes, now: float
-    ) -> bool:
-        """Act on a verb of VL1; False where the packet does not count as a sign of life."""
+    def _count(
+        self, packet: bytes, path: Path, now: float, handle: Callable[[bytes, Path, float], bool | None]
+    ) -> None:
+        """Hand a packet to what deals with it, and count what became of it. True keeps it waiting."""
+        try:
+            fate = WAITING if handle(packet, path, now) else ACCEPTED
+        except DecodeError as error:
+            fate = f"{MALFORMED}{error}"
+        except Refused as refusal:
+            fate = f"packet: {refusal}"
+        self.counters[fate] += 1
+
+    def _handle(self, peer: Peer, verb: int, payload: bytes, packet: bytes, path: Path, now: float) -> None:
+        """Act on a verb of VL1, and note the sign of life."""
+        hops = packet[18] & HOPS_MASK
         packet_id = int.from_bytes(packet[:8], "big")
         match verb:
             case Verb.HELLO:
                 self.handshake.receive_sealed(peer, packet, payload, path, now)
-                return False  # it did its own bookkeeping
+                return  # it does its own bookkeeping
             case Verb.OK:
                 self._handle_ok(peer, path, hops, packet_id, payload, now)
-                return False  # it did its own bookkeeping
+                return  # so does this
             case Verb.ERROR:
                 self._handle_error(peer, path, packet_id, payload)
             case Verb.WHOIS:
-                return self.whois.receive(peer, path, packet_id, payload, now)
+                self.whois.receive(peer, path, packet_id, payload, now)
             case Verb.RENDEZVOUS:
                 self.contact.receive_rendezvous(peer, path, payload, now)
             case Verb.ECHO:
                 path = self.keep(path)
                 if now - path.echo_answered < ECHO_INTERVAL:
-                    self.counters["echo: rate limit"] += 1
-                    return False
+                    raise Refused("rate limit")
                 path.echo_answered = now
                 self.reply(peer, path, Verb.ECHO, packet_id, payload, now)
             case Verb.PUSH_DIRECT_PATHS:
@@ -435,11 +441,12 @@ class VL1:
                 self.events.append(UserMessage(source=peer.address, type=kind, data=data))
             case Verb.NOP | Verb.REMOTE_TRACE:
                 pass
+            case Verb.ACK | Verb.QOS_MEASUREMENT | Verb.PATH_NEGOTIATION_REQUEST:
+                raise Refused("ignored verb")
             case _:
-                if verb in _NOT_COUNTED_AS_LIFE:
-                    return False
-                self.counters["receive: unknown verb"] += 1
-        return True
+                self.received(peer, path, hops, verb, now)
+                raise Refused("unknown verb")
+        self.received(peer, path, hops, verb, now)
 
     def _handle_ok(
         self, peer: Peer, path: Path, hops: int, packet_id: int, payload: bytes, now: float
@@ -447,8 +454,7 @@ class VL1:
         in_re, in_re_id, data = decode_ok(payload)
         question = self.expected.match(in_re_id, in_re, peer.address)
         if question is None:
-            self.counters["ok: not expected"] += 1
-            return
+            raise Refused("unexpected reply")
         match in_re:
             case Verb.HELLO:
                 self.handshake.receive_ok(peer, data, path, hops, question.sent, now)
@@ -508,11 +514,16 @@ class VL1:
     def peer_learned(self, address: int, now: float) -> None:
         """A node's identity became known: decode and send what waited for that."""
         for packet, path, _ in self.whois.learned(address):
-            self._decode(packet, path, now)
+            self.decode_again(packet, path, now)
         self.sender.retry(address, now)
         peer = self.topology.peers.get(address)
         if peer is not None:
             self.contact.learned(peer, now)
+
+    def decode_again(self, packet: bytes, path: Path, now: float) -> None:
+        """Decode a packet that waited."""
+        self.counters[WAITING] -= 1
+        self._decode(packet, path, now)
 
     def surface_reported(self, peer: Peer, path: Path, surface: Endpoint, now: float) -> None:
         """A peer says under which address it sees us (vl1.md 5.8)."""

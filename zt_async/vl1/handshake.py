@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from zt_async.crypto.identity import Identity
 from zt_async.crypto.keys import SessionKey
 from zt_async.errors import DecodeError
 from zt_async.events import WorldChanged
 from zt_async.types import Endpoint
+from zt_async.vl1.counters import INVALID_IDENTITY, WAITING, Refused
 from zt_async.vl1.limits import PrefixLimit
 from zt_async.vl1.path import Path
 from zt_async.vl1.peer import Peer
@@ -95,54 +96,54 @@ class Handshake:
 
     # Receiving
 
-    def receive(self, packet: bytes, path: Path, now: float) -> None:
-        """Take a HELLO that came in the clear, and so has to prove itself (suite 0)."""
+    def receive(self, packet: bytes, path: Path, now: float) -> bool:
+        """Take a HELLO that came in the clear, and so has to prove itself (suite 0).
+
+        True where it waits for the check of a stranger's identity. Raises DecodeError or Refused.
+        """
         vl1 = self._vl1
-        try:
-            hello = Hello.decode(packet[HEADER_SIZE:])
-            identity, _ = Identity.from_bytes(hello.identity)
-        except DecodeError:
-            vl1.counters["hello: malformed"] += 1
-            return
+        hello = Hello.decode(packet[HEADER_SIZE:])
+        identity, _ = Identity.from_bytes(hello.identity)
         source = int.from_bytes(packet[13:18], "big")
         if hello.version.protocol < MIN_PROTOCOL_VERSION or identity.address != source:
-            vl1.counters["hello: malformed"] += 1
-            return
+            raise DecodeError("bad hello")
+        if identity.address.is_reserved:
+            raise DecodeError("reserved address")
         peer = vl1.topology.peers.get(source)
         if peer is not None and peer.identity == identity:
-            body = peer.key.open(packet)
-            if body is None:
-                vl1.counters["receive: not authentic"] += 1
-            else:
-                self.accept(peer, hello, packet, path, now)
-            return
+            if peer.key.open(packet) is None:
+                raise Refused("not authentic")
+            self.accept(peer, hello, packet, path, now)
+            return False
         waiting = self._validations.get(source)
         if waiting is not None and waiting.identity == identity:
-            if len(waiting.copies) < MAX_COPIES and waiting.key.open(packet) is not None:
-                waiting.copies.append(_Copy(packet, path))
-            return
-        if identity.address.is_reserved or not self._limit.allow(path.endpoint.ip, now):
-            vl1.counters["hello: rate limit"] += 1
-            return
+            if waiting.key.open(packet) is None:
+                raise Refused("not authentic")
+            if len(waiting.copies) >= MAX_COPIES:
+                raise Refused("rate limit")
+            waiting.copies.append(_Copy(packet, path))
+            return True
+        if not self._limit.allow(path.endpoint.ip, now):
+            raise Refused("rate limit")
         key = vl1.topology.identity.agree(identity)
         if key.open(packet) is None:
-            vl1.counters["receive: not authentic"] += 1
-        elif peer is not None:
+            raise Refused("not authentic")
+        if peer is not None:
             self._refuse(identity, key, packet, path, now)
-        elif len(self._validations) >= MAX_VALIDATIONS:
-            vl1.counters["hello: rate limit"] += 1
-        else:
-            validation = self._validations[source] = _Validation(identity, key)
-            validation.copies.append(_Copy(packet, path))
-            self._to_validate.append(identity)
+        if len(self._validations) >= MAX_VALIDATIONS:
+            raise Refused("rate limit")
+        validation = self._validations[source] = _Validation(identity, key)
+        validation.copies.append(_Copy(packet, path))
+        self._to_validate.append(identity)
+        return True
 
-    def _refuse(self, identity: Identity, key: SessionKey, packet: bytes, path: Path, now: float) -> None:
+    def _refuse(self, identity: Identity, key: SessionKey, packet: bytes, path: Path, now: float) -> NoReturn:
         """Tell a newcomer that its address is another's: the first identity seen keeps it (vl1.md 7)."""
-        self._vl1.counters["hello: identity collision"] += 1
         newcomer = Peer(identity, key, self._vl1.topology.address)
         in_re = int.from_bytes(packet[:8], "big")
         body = bytes((Verb.ERROR,)) + encode_error(Verb.HELLO, in_re, ErrorCode.IDENTITY_COLLISION)
         self._vl1.sender.transmit(newcomer, path, body, now, Suite.SALSA)
+        raise Refused("identity collision")
 
     def take_validations(self) -> list[Identity]:
         """Identities whose proof of work is to be checked by whoever drives the core, off its hot path."""
@@ -156,36 +157,32 @@ class Handshake:
         if validation is None or validation.identity != identity:
             return
         del self._validations[identity.address]
+        vl1 = self._vl1
+        copies = validation.copies
         if not valid:
-            self._vl1.counters["hello: invalid identity"] += 1
+            vl1.counters[WAITING] -= len(copies)
+            vl1.counters[INVALID_IDENTITY] += len(copies)
             return
-        peer = self._vl1.topology.add_peer(identity, now)
-        if peer.identity != identity:
-            return
-        for packet, path in validation.copies:
-            self.accept(peer, Hello.decode(packet[HEADER_SIZE:]), packet, path, now)
-        self._vl1.peer_learned(peer.address, now)
+        vl1.topology.add_peer(identity, now)
+        for packet, path in copies:
+            vl1.decode_again(packet, path, now)
+        vl1.peer_learned(identity.address, now)
 
     def receive_sealed(self, peer: Peer, packet: bytes, payload: bytes, path: Path, now: float) -> None:
-        """Take a HELLO that came under a cipher, from a peer that is known."""
+        """Take a HELLO that came under a cipher, from a peer that is known. Raises DecodeError or Refused."""
         hello = Hello.decode(payload)
         if hello.version.protocol < MIN_PROTOCOL_VERSION or hello.identity[:5] != peer.address.packed:
             raise DecodeError("bad hello")
         self.accept(peer, hello, packet, path, now)
 
     def accept(self, peer: Peer, hello: Hello, packet: bytes, path: Path, now: float) -> None:
-        """Answer an authentic HELLO, on the path it came from."""
+        """Answer an authentic HELLO, on the path it came from. Raises DecodeError or Refused."""
         vl1 = self._vl1
         hops = packet[18] & HOPS_MASK
         path = vl1.keep(path)
         if peer.entry_of(path) is None and not peer.may_say_hello(now):
-            vl1.counters["hello: rate limit"] += 1
-            return
-        try:
-            moons = decode_moons(peer.key.crypt_field(packet[:8], hello.tail)) if hello.tail else []
-        except DecodeError:
-            vl1.counters["hello: malformed"] += 1
-            return
+            raise Refused("rate limit")
+        moons = decode_moons(peer.key.crypt_field(packet[:8], hello.tail)) if hello.tail else []
         if hello.sent_to is not None and hops == 0:
             vl1.surface_reported(peer, path, hello.sent_to, now)
         endpoint = path.endpoint

@@ -16,7 +16,6 @@ PATH_ALIVE: Final = 19.0  # s since something was received
 PATH_QUIET: Final = 0.5  # s of silence after which packets sent count as unanswered, and so long till a probe
 PROBE_TIME: Final = 1.5  # s that a path under traffic has to answer
 PROBE_INTERVAL: Final = 5.0  # s between rounds of probes of a path that traffic goes around
-PATH_HEARTBEAT: Final = 14.0  # s since something was sent
 PATH_EXPIRATION: Final = 243.0  # s since an authentic packet came
 TRUST_EXPIRATION: Final = 600.0  # s
 UNKNOWN_LATENCY: Final = 65_535  # ms, as the choice between paths counts it
@@ -83,6 +82,10 @@ class Path:
 
     def is_trusted(self, now: float) -> bool:
         return now - self.last_trusted < TRUST_EXPIRATION
+
+    def is_vouched_for(self, trusted_path_id: bytes) -> bool:
+        """Whether packets in the clear with this ID are believed when they come over this path."""
+        return self.trusted_path_id != 0 and int.from_bytes(trusted_path_id, "big") == self.trusted_path_id
 
     def add_latency(self, sample_ms: float) -> None:
         """Average a measured round trip in (vl1.md 5.4)."""

@@ -121,6 +121,10 @@ class Peer:
     def is_active(self, now: float) -> bool:
         return now - self.last_nontrivial < PEER_ACTIVITY
 
+    def is_direct(self, now: float) -> bool:
+        """There is a live path to it."""
+        return any(entry.path.is_alive(now) for entry in self.entries)
+
     def is_trusted(self, now: float) -> bool:
         return now - self.last_trusted < TRUST_EXPIRATION
 
@@ -153,6 +157,10 @@ class Peer:
             if entry.path is path:
                 return entry
         return None
+
+    def is_met_at(self, host: str) -> bool:
+        """One of its paths leads to this IP address."""
+        return any(entry.path.endpoint.host == host for entry in self.entries)
 
     def has_live_twin(self, path: Path, now: float) -> bool:
         """A live path differs from this one by its port only: learning both would make peers flap (vl1.md 5.3)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from zt_async.vl1.path import ANY_SOCKET, NEVER, PATH_HEARTBEAT
+from zt_async.vl1.path import ANY_SOCKET, NEVER
 from zt_async.vl1.peer import Peer
 
 if TYPE_CHECKING:
@@ -15,7 +15,9 @@ CHECK_INTERVAL: Final = 5.0  # s
 HOUSEKEEPING_INTERVAL: Final = 30.0  # s
 FULL_HELLO_INTERVAL: Final = 60.0  # s between HELLOs on all paths of an active peer
 UPSTREAM_HELLO_INTERVAL: Final = 224.0  # s
-UPSTREAM_HEARTBEAT: Final = 10.0  # s; two lost ones are noticed before ``offline_after``
+SEED_HELLO_INTERVAL: Final = 28.0  # s
+HEARTBEAT: Final = 10.0  # s; the reference's 14 s leave no time to repeat a lost one before the path is dead
+MEETING_TIME: Final = 60.0  # s for which two try to meet after they last had something to say
 HINT_INTERVAL: Final = 30.0  # s
 IDLE_PATH: Final = 60.0  # s after which a path that no peer uses is forgotten
 _FIRST_HELLOS: Final = (0.25, 0.5, 1.0, 2.0)  # s after the start and after each other, while no root answers
@@ -91,7 +93,13 @@ class Pulse:
             self._check_seed(seed, now)
         for peer in list(topology.peers.values()):
             if not topology.is_upstream(peer.address) and peer.is_active(now):
-                self._keep_alive(peer, PATH_HEARTBEAT, FULL_HELLO_INTERVAL, now)
+                self._keep_alive(peer, FULL_HELLO_INTERVAL, now)
+                if (
+                    now - peer.last_nontrivial < MEETING_TIME
+                    and peer.is_trusted(now)
+                    and not peer.is_direct(now)
+                ):
+                    vl1.contact.push_again(peer, now)
             vl1.reporter.check(peer, now)
         self._next_check = now + (CHECK_INTERVAL if met or not self._early else self._early.pop(0))
 
@@ -99,7 +107,7 @@ class Pulse:
         """Keep a root in contact; False while it has no path."""
         vl1 = self._vl1
         full = now - peer.last_full_hello >= UPSTREAM_HELLO_INTERVAL
-        self._keep_alive(peer, UPSTREAM_HEARTBEAT, UPSTREAM_HELLO_INTERVAL, now)
+        self._keep_alive(peer, UPSTREAM_HELLO_INTERVAL, now)
         best = peer.best_path(now)
         met = best is not None and best.is_alive(now)
         if met and not full:
@@ -120,7 +128,7 @@ class Pulse:
         peer = vl1.topology.peers.get(address)
         if peer is None:
             vl1.whois.request(address, now)
-        elif peer.best_path(now) is None or now - peer.last_full_hello >= 2 * PATH_HEARTBEAT:
+        elif peer.best_path(now) is None or now - peer.last_full_hello >= SEED_HELLO_INTERVAL:
             peer.last_full_hello = now
             path = peer.best_path(now)
             if path is not None:
@@ -134,7 +142,7 @@ class Pulse:
         if through is not None:
             self._vl1.handshake.say_hello(peer, through, now)
 
-    def _keep_alive(self, peer: Peer, heartbeat: float, full_interval: float, now: float) -> None:
+    def _keep_alive(self, peer: Peer, full_interval: float, now: float) -> None:
         """Probe the paths that were silent, all of them now and then, and drop those that have expired."""
         vl1 = self._vl1
         full = now - peer.last_full_hello >= full_interval
@@ -147,11 +155,12 @@ class Pulse:
             kept.append(entry)
             path = entry.path
             # What a root relays keeps a path busy, and says nothing of the root to us nor of us to the root.
-            silence = now - entry.last_receive
-            if full or silence >= heartbeat + CHECK_INTERVAL or not path.is_alive(now):
-                # An ECHO means nothing to a node that was started anew; a HELLO does.
+            alive = path.is_alive(now)
+            if full or not alive:
                 vl1.handshake.say_hello(peer, path, now)
-            elif silence >= heartbeat or now - path.last_send >= heartbeat:
+            if alive and now - entry.last_receive >= HEARTBEAT:
+                vl1.contact.attempt(peer, path.socket, path.endpoint, now)
+            elif now - path.last_send >= HEARTBEAT:
                 vl1.contact.probe(peer, path, now)
         if len(kept) != len(peer.entries):
             peer.entries = kept

@@ -71,9 +71,9 @@ class PeerReporter:
 
     def check(self, peer: Peer, now: float) -> None:
         """Say so when the last live path of a peer is gone."""
-        if peer.reported and not any(entry.path.is_alive(now) for entry in peer.entries):
+        if peer.reported and not peer.is_direct(now):
             self.relayed(peer, now)
-        elif peer.reported is False and any(entry.path.is_alive(now) for entry in peer.entries):
+        elif peer.reported is False and peer.is_direct(now):
             best = peer.best_path(now)
             if best is not None:
                 peer.reported = True

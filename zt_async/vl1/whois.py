@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from zt_async.crypto.identity import Identity
-from zt_async.errors import DecodeError
 from zt_async.types import NodeAddress
+from zt_async.vl1.counters import UNKNOWN_SOURCE, WAITING, Refused
 from zt_async.vl1.path import ANY_SOCKET, NEVER, Path
 from zt_async.vl1.peer import Peer
 from zt_async.wire.packet import Verb
-from zt_async.wire.verbs import decode_whois, encode_ok, encode_whois
+from zt_async.wire.verbs import decode_whois, encode_whois
 
 if TYPE_CHECKING:
     from zt_async.vl1.core import VL1
@@ -20,7 +20,8 @@ REQUEST_TIMEOUT: Final = 5.0  # s
 RATE_LIMIT: Final = 0.1  # s between answers to one peer, unless we are a root
 MAX_REQUESTS: Final = 1024
 MAX_PASSED_ON: Final = 256
-MAX_PACKETS: Final = 128  # waiting, of all strangers together
+MAX_QUESTIONS: Final = 64  # of one WHOIS
+MAX_PACKETS: Final = 128  # waiting, of all strangers together; half of them over paths of nobody known
 MAX_PACKETS_PER_SOURCE: Final = 8
 
 
@@ -108,14 +109,17 @@ class Whois:
 
     def keep_packet(self, source: int, packet: bytes, path: Path, now: float) -> None:
         """Hold a packet from an unknown source for up to 5 s, and ask who that is."""
+        vl1 = self._vl1
         packets = self._packets.setdefault(source, [])
-        if len(packets) >= MAX_PACKETS_PER_SOURCE or self._packet_count >= MAX_PACKETS:
-            self._vl1.counters["receive: unknown source"] += 1
+        limit = MAX_PACKETS if vl1.is_known(path) else MAX_PACKETS // 2
+        if len(packets) >= MAX_PACKETS_PER_SOURCE or self._packet_count >= limit:
+            vl1.counters[UNKNOWN_SOURCE] += 1
             if not packets:
                 del self._packets[source]
             return
         packets.append(_Arrived(packet, path, now))
         self._packet_count += 1
+        vl1.counters[WAITING] += 1
         self.request(source, now)
 
     def learned(self, address: int) -> list[_Arrived]:
@@ -136,43 +140,35 @@ class Whois:
             while packets and now - packets[0].at >= REQUEST_TIMEOUT:
                 del packets[0]
                 self._packet_count -= 1
-                self._vl1.counters["receive: unknown source"] += 1
+                self._vl1.counters[WAITING] -= 1
+                self._vl1.counters[UNKNOWN_SOURCE] += 1
             if not packets:
                 del self._packets[source]
 
-    def receive(self, peer: Peer, path: Path, packet_id: int, payload: bytes, now: float) -> bool:
-        """Answer WHOIS from memory; ask on about the unknown. False if the peer asks too often."""
+    def receive(self, peer: Peer, path: Path, packet_id: int, payload: bytes, now: float) -> None:
+        """Answer WHOIS from memory; ask on about the unknown. Raises Refused if the peer asks too often."""
         vl1 = self._vl1
         if not vl1.topology.is_root:
             if now - peer.whois_gate < RATE_LIMIT:
-                vl1.counters["whois: rate limit"] += 1
-                return False
+                raise Refused("rate limit")
             peer.whois_gate = now
         found = []
-        for address in decode_whois(payload)[:64]:
+        for address in decode_whois(payload)[:MAX_QUESTIONS]:
             identity = vl1.identity_of(address)
             if identity is not None:
                 found.append(identity.to_bytes())
             else:
                 self._pass_on(address, peer, now)
         if found:
-            vl1.sender.transmit(
-                peer, path, bytes((Verb.OK,)) + encode_ok(Verb.WHOIS, packet_id, b"".join(found)), now
-            )
-        return True
+            vl1.reply(peer, path, Verb.WHOIS, packet_id, b"".join(found), now)
 
     def receive_ok(self, peer: Peer, data: bytes, now: float) -> None:
-        """Take identities, from upstreams only (vl1.md 3.6)."""
+        """Take identities, from upstreams only (vl1.md 3.6). Raises DecodeError or Refused."""
         vl1 = self._vl1
         if not vl1.topology.is_upstream(peer.address):
-            vl1.counters["whois: not an upstream"] += 1
-            return
+            raise Refused("not from a root")
         while data:
-            try:
-                identity, used = Identity.from_bytes(data)
-            except DecodeError:
-                vl1.counters["whois: malformed"] += 1
-                return
+            identity, used = Identity.from_bytes(data)
             data = data[used:]
             # Only what was asked for is kept: an answer may not fill the memory.
             asked = now - self._passed_on.get(identity.address, NEVER) < REQUEST_TIMEOUT
