@@ -67,6 +67,7 @@ def _in_syn_sent(connection: TcpConnection, segment: tcp.Segment, now: float) ->
     take_syn(connection, segment, now)
     if flags & tcp.ACK:
         sender.established(segment.window, connection.receiver.irs, sender.iss + 1, now)
+        connection.window_field = -1 if connection.send_scale else segment.window
         _measure_handshake(connection, now)
         connection.receiver.ack_now = True
         connection.enter(State.ESTABLISHED, now)
@@ -133,6 +134,7 @@ def _in_other_states(connection: TcpConnection, segment: tcp.Segment, now: float
         if connection.listener is not None and not connection.listener.established(connection):
             return  # no room to wait for accept; the peer will repeat
         sender.established(segment.window << connection.send_scale, seq, ack, now)
+        connection.window_field = segment.window
         _measure_handshake(connection, now)
         connection.enter(State.ESTABLISHED, now)
     elif ack > sender.nxt or ack < sender.una - sender.max_window:

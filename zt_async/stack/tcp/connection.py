@@ -38,6 +38,7 @@ _MAX_SYN_INTERVAL = 8.0
 _PREDICTABLE = (State.ESTABLISHED, State.FIN_WAIT_2)  # nothing but data and acknowledgements is expected
 _CHALLENGES, _CHALLENGE_PERIOD = 10, 5.0  # RFC 5961 section 7
 _MIN_SEND_TARGET = 1 << 16
+_SCHEDULING = 0.002  # s that a round trip takes besides what was measured, as programs take turns
 
 
 class TcpConnection(Socket):
@@ -224,7 +225,7 @@ class TcpConnection(Socket):
             slow_start_threshold=None if congestion.ssthresh == inf else int(congestion.ssthresh),
             recovery=sender.recovery.name.lower(),
             send_window=sender.window,
-            receive_window=receiver.edge - receiver.nxt,
+            receive_window=max(0, receiver.edge - receiver.nxt),
             in_flight=sender.in_flight,
             unacked=self.unacked,
             unsent=self.unsent,
@@ -291,7 +292,7 @@ class TcpConnection(Socket):
         sender = self.sender
         una = sender.una
         same_window = window == self.window_field
-        duplicate = ack == una and not size and same_window and una != sender.nxt
+        duplicate = ack == una and not size and same_window and una != sender.nxt and sender.window > 0
         sender.acknowledge(ack, sacks, self.echo, now, duplicate=duplicate)
         if not same_window and sender.update_window(seq, ack, window << self.send_scale, now):
             self.window_field = window
@@ -413,8 +414,8 @@ class TcpConnection(Socket):
         if receiver.nxt >= receiver.measure_to:
             rtt = sender.rtt.srtt or 0.0
             if self.echo is not None:
-                rtt = max(rtt, now - sender.echoed_by(self.echo, now) + 0.002)
-            receiver.tune(rtt, now)
+                rtt = max(rtt, now - sender.echoed_by(self.echo, now))
+            receiver.tune(rtt + _SCHEDULING, now)
         flight = sender.next_flight(now)
         acks = receiver.acks_due(now)
         if acks and (not flight or receiver.has_sacks):

@@ -175,13 +175,14 @@ class Receiver:
         edge = self.nxt + self.limit - self.buffered
         if edge - self.edge >= min(self.limit // 2, self.mss):  # RFC 9293 section 3.8.6.2.2
             self.edge = edge
+        window = max(0, self.edge - self.nxt)  # a FIN may lie beyond a closed window
         if self._quick and self.nxt > self.acked_to:
             self._quick -= 1
         self.acked_to = self.nxt
         self.ack_now = False
         self.delayed_ack_at = inf
         self.out_of_order = 0
-        return min((self.edge - self.nxt) >> self.scale, 0xFFFF)
+        return min(window >> self.scale, 0xFFFF)
 
     def sacks(self, count: int) -> tuple[tuple[int, int], ...]:
         """Blocks for a SACK option, in wire form; a duplicate is reported once (RFC 2883)."""

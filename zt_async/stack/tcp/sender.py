@@ -213,14 +213,15 @@ class Sender:
             board.allow_reordering(ack)
             self._forget_repeat(board.dsack[0])
 
-        if self.recovery is not Recovery.NONE and ack >= self._recovery_end:
+        recovered = self.recovery is not Recovery.NONE and ack >= self._recovery_end
+        if recovered:
             self._end_recovery()
         lost = self._find_losses(ack, una, now)
         if lost and self.recovery is Recovery.NONE:
             self._begin_recovery(self.nxt - una, now)
         if self.recovery is Recovery.FAST:
             self._reduce_rate(delivered, advanced=ack > una and not lost)
-        elif ack > una and (self._cwnd_limited or self.recovery is Recovery.TIMEOUT):
+        elif ack > una and not recovered and (self._cwnd_limited or self.recovery is Recovery.TIMEOUT):
             self._grow(ack - una, ack, now)
 
         if not board.segments:
