@@ -9,6 +9,7 @@ from zt_async.testing.pcap import Capture, PcapWriter, datagram_frame
 from zt_async.testing.simnet import Core, SimNet
 from zt_async.testing.trace import Trace, TraceEntry
 from zt_async.testing.udp import SimUdp
+from zt_async.testing.world import PrivateWorld, private_world
 
 __all__ = [
     "Capture",
@@ -18,6 +19,7 @@ __all__ = [
     "Link",
     "Middlebox",
     "PcapWriter",
+    "PrivateWorld",
     "SimClock",
     "SimNet",
     "SimNode",
@@ -26,6 +28,7 @@ __all__ = [
     "TraceEntry",
     "VirtualLoop",
     "datagram_frame",
+    "private_world",
     "run",
     "seeded_context",
 ]
