@@ -65,6 +65,7 @@ Inbound: TypeAlias = tuple[Peer, Path, int, int, bytes]
 
 MAX_PATHS: Final = 32_768
 MAX_VISITORS: Final = 1024
+MAX_OWN_ENDPOINTS: Final = 64  # told to others, who look at 8 of each scope and family
 ECHO_INTERVAL: Final = 1 / 6  # s between ECHOs answered on one path
 
 _SECOND_OF_TWO: Final = b"\xff\x21"
@@ -237,12 +238,11 @@ class VL1:
         """
         body = make_body(verb, payload, compressible=compressible)
         peer = self.topology.peers.get(address)
-        path = self.sender.route(peer, now) if peer is not None else None
+        path = self.sender.route(peer, now) if peer is not None and expect_reply else None
         if peer is None or path is None:
             self.send_all(address, (body,), now)
-            return
-        packet_id = self.sender.transmit(peer, path, body, now)
-        if expect_reply:
+        else:
+            packet_id = self.sender.transmit(peer, path, body, now)
             self.expected.add(packet_id, verb, address, path.endpoint, now)
 
     def send_all(self, address: int, bodies: Sequence[bytes], now: float) -> None:
@@ -287,7 +287,7 @@ class VL1:
     def own_endpoints(self, now: float) -> list[Endpoint]:
         """Where others may find us: our addresses on this host, and those that others have seen."""
         candidates = dict.fromkeys((*self.local_endpoints, *self._surface.endpoints(now)))
-        return [endpoint for endpoint in candidates if self.policy.allows(endpoint)]
+        return [endpoint for endpoint in candidates if self.policy.allows(endpoint)][:MAX_OWN_ENDPOINTS]
 
     def add_known_peer(self, identity: Identity, endpoints: Iterable[Endpoint], now: float) -> None:
         """A peer from the cache of an earlier run: its addresses are tried, none is trusted (vl1.md 5.11)."""
@@ -534,7 +534,7 @@ class VL1:
         for other in self.topology.peers.values():
             for entry in other.entries:
                 if entry.path.scope == scope and entry.path.endpoint.family == surface.family:
-                    self.contact.probe(other, entry.path, now)
+                    self.contact.attempt(other, entry.path.socket, entry.path.endpoint, now)
                     entry.last_receive = NEVER
                     other.paths_changed()
 

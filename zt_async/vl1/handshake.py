@@ -234,5 +234,6 @@ class Handshake:
             if vl1.topology.offer(world):
                 kind = "planet" if world.type == WorldType.PLANET else "moon"
                 vl1.events.append(WorldChanged(world_id=world.id, kind=kind, timestamp=world.timestamp))
+                vl1.pulse.check_now()
             else:
                 vl1.counters["world: refused"] += 1

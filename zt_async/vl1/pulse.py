@@ -33,6 +33,7 @@ class Pulse:
         self._next_housekeeping = NEVER
         self._early = list(_FIRST_HELLOS)
         self._retrying = False
+        self._seeds_asked: dict[int, float] = {}
 
     def next_timer(self) -> float:
         times = [self._next_check, self._next_housekeeping]
@@ -79,7 +80,8 @@ class Pulse:
     # Every 5 s, and sooner at the start
 
     def check_now(self) -> None:
-        """Look at the roots at the next occasion: they, or our sockets, have changed."""
+        """Look at the roots and seeds at the next occasion: they, or our sockets, have changed."""
+        self._seeds_asked.clear()
         self._next_check = NEVER
         self._early = list(_FIRST_HELLOS)
 
@@ -89,7 +91,7 @@ class Pulse:
         met = True
         for peer in topology.upstream_peers():
             met &= self._check_upstream(peer, now)
-        for seed in set(topology.seeds.values()) - topology.upstreams.keys():
+        for seed in set(topology.seeds.values()):
             self._check_seed(seed, now)
         for peer in list(topology.peers.values()):
             if not topology.is_upstream(peer.address) and peer.is_active(now):
@@ -123,18 +125,21 @@ class Pulse:
         return met
 
     def _check_seed(self, address: int, now: float) -> None:
-        """Reach the node that can deliver a moon we want."""
+        """Ask the node that can deliver a moon we want; again at once where it does not answer."""
         vl1 = self._vl1
         peer = vl1.topology.peers.get(address)
         if peer is None:
             vl1.whois.request(address, now)
-        elif peer.best_path(now) is None or now - peer.last_full_hello >= SEED_HELLO_INTERVAL:
-            peer.last_full_hello = now
-            path = peer.best_path(now)
-            if path is not None:
-                vl1.handshake.say_hello(peer, path, now)
-            else:
-                self._hello_through_root(peer, now)
+            return
+        asked = self._seeds_asked.get(address, NEVER)
+        if now - asked < SEED_HELLO_INTERVAL and peer.last_receive > asked:
+            return
+        self._seeds_asked[address] = now
+        path = peer.best_path(now)
+        if path is not None:
+            vl1.handshake.say_hello(peer, path, now)
+        else:
+            self._hello_through_root(peer, now)
 
     def _hello_through_root(self, peer: Peer, now: float) -> None:
         relay = self._vl1.topology.best_upstream(now)
@@ -146,15 +151,9 @@ class Pulse:
         """Probe the paths that were silent, all of them now and then, and drop those that have expired."""
         vl1 = self._vl1
         full = now - peer.last_full_hello >= full_interval
-        best = max((entry.priority for entry in peer.entries), default=1)
-        kept = []
+        self._drop_expired(peer, now)
         for entry in peer.entries:
-            if entry.is_expired(now) or entry.priority < best:
-                vl1.reporter.removed(peer, entry.path.endpoint, now)
-                continue
-            kept.append(entry)
             path = entry.path
-            # What a root relays keeps a path busy, and says nothing of the root to us nor of us to the root.
             alive = path.is_alive(now)
             if full or not alive:
                 vl1.handshake.say_hello(peer, path, now)
@@ -162,13 +161,20 @@ class Pulse:
                 vl1.contact.attempt(peer, path.socket, path.endpoint, now)
             elif now - path.last_send >= HEARTBEAT:
                 vl1.contact.probe(peer, path, now)
-        if len(kept) != len(peer.entries):
-            peer.entries = kept
-            peer.paths_changed()
-        if full and kept:
-            peer.last_full_hello = now
-        if not kept:
+        if not peer.entries:
             self.try_hints(peer, now)
+        elif full:
+            peer.last_full_hello = now
+
+    def _drop_expired(self, peer: Peer, now: float) -> None:
+        """Forget paths that were silent too long, or that the peer wants another one to be used for."""
+        best = max((entry.priority for entry in peer.entries), default=1)
+        gone = [entry for entry in peer.entries if entry.is_expired(now) or entry.priority < best]
+        if gone:
+            peer.entries = [entry for entry in peer.entries if entry not in gone]
+            peer.paths_changed()
+            for entry in gone:
+                self._vl1.reporter.removed(peer, entry.path.endpoint, now)
 
     def try_hints(self, peer: Peer, now: float) -> None:
         """Try remembered addresses of a peer that has no path, at most every 30 s."""
@@ -189,4 +195,6 @@ class Pulse:
         for address, peer in list(topology.peers.items()):
             if not topology.is_upstream(address) and not peer.is_alive(now):
                 del topology.peers[address]
+            else:
+                self._drop_expired(peer, now)
         vl1.forget_paths(IDLE_PATH, now)

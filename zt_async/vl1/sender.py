@@ -71,9 +71,12 @@ class Sender:
         return list(self._waiting)
 
     def transmit(self, peer: Peer, path: Path, body: bytes, now: float, suite: Suite | None = None) -> int:
-        """Send one packet to ``peer`` over ``path``; returns its packet ID as it is on the wire."""
+        """Send one packet to ``peer`` over ``path``; returns its packet ID as it is on the wire.
+
+        It is armored on trusted paths too: replies and probes always are (vl1.md 2.9).
+        """
         first = len(path.outbox)
-        self.transmit_all(peer, path, (body,), now, suite)
+        self.transmit_all(peer, path, (body,), now, peer.suite if suite is None else suite)
         return int.from_bytes(path.outbox[first][:8], "big") if len(path.outbox) > first else 0
 
     def transmit_all(

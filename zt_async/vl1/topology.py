@@ -118,7 +118,10 @@ class Topology:
                     self.upstreams[address] = tuple(dict.fromkeys((*known, *root.endpoints)))
         for world in self.worlds():
             for root in world.roots:
-                if root.identity.address in self.upstreams:
+                address = root.identity.address
+                if address in self.upstreams and self.add_peer(root.identity).identity != root.identity:
+                    # A world's word counts for more than who came first.
+                    del self.peers[address]
                     self.add_peer(root.identity)
         self._stable_ips = {
             address: frozenset(endpoint.ip for endpoint in endpoints)
