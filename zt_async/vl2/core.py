@@ -28,6 +28,7 @@ from zt_async.vl1.path import Path
 from zt_async.vl1.peer import Peer
 from zt_async.vl2.adhoc import NoSuchNetwork, ad_hoc_config
 from zt_async.vl2.config import NetworkConfig
+from zt_async.vl2.counters import DELIVERED, MALFORMED, NOT_TAKEN, SENT
 from zt_async.vl2.network import Network
 from zt_async.wire.packet import ErrorCode, Verb
 from zt_async.wire.verbs import decode_error
@@ -39,6 +40,7 @@ _REFUSALS: Final[dict[int, NetworkStatus]] = {
     ErrorCode.AUTHENTICATION_REQUIRED: NetworkStatus.AUTHENTICATION_REQUIRED,
 }
 _ANSWERS_TO_REQUESTS: Final = (ErrorCode.OBJECT_NOT_FOUND, ErrorCode.UNSUPPORTED_OPERATION)
+CREDENTIALS_INTERVAL: Final = 1.0  # s between two times that a peer is told that it needs credentials
 _FRAME_HEAD: Final = 11  # verb byte, network ID, ethertype
 
 
@@ -48,6 +50,7 @@ class VL2:
     def __init__(self, vl1: VL1, context: Context) -> None:
         self.networks: dict[NetworkId, Network] = {}
         self.counters: Counter[str] = Counter()
+        """What became of packets and frames, by the names of ``vl2.counters``."""
         self._vl1 = vl1
         self._context = context
         self._by_packed: dict[bytes, Network] = {}
@@ -61,7 +64,7 @@ class VL2:
         network = self.networks.get(network_id)
         if network is not None:
             return network
-        network = self.networks[network_id] = Network(network_id, self._vl1.address)
+        network = self.networks[network_id] = Network(network_id, self._vl1.address, self.counters)
         self._by_packed[network_id.packed] = network
         self._events.append(NetworkJoined(network=network.info()))
         try:
@@ -132,6 +135,7 @@ class VL2:
             return
         bodies, back = network.outgoing(frames)
         for member, packets in bodies.items():
+            self.counters[SENT] += len(packets)
             self._vl1.send_all(member, packets, now)
         if back:
             self._frames.setdefault(network_id, []).extend(back)
@@ -141,13 +145,15 @@ class VL2:
     def receive_packets(self, packets: Iterable[Inbound], now: float) -> None:
         """Take packets that VL1 authenticated."""
         trusted: tuple[Peer, Path] | None = None
+        delivered = 0
         for peer, path, verb, packet_id, body in packets:
             if verb != Verb.FRAME:
                 self._receive_other(peer, path, verb, packet_id, body, now)
                 continue
             network = self._by_packed.get(body[1:9])
             if network is None or len(body) < _FRAME_HEAD:
-                self.counters["in: not joined"] += 1
+                fate = "in: not joined" if len(body) >= _FRAME_HEAD else f"{MALFORMED}truncated"
+                self.counters[fate] += 1
                 continue
             if not network.allows(peer.address):
                 self._refuse(peer, path, Verb.FRAME, packet_id, network, now)
@@ -157,7 +163,10 @@ class VL2:
                 self._vl1.trust(peer, path, now)
             frame = network.incoming_frame(peer.address, body)
             if frame is not None:
+                delivered += 1
                 self._deliver(network, frame)
+        if delivered:
+            self.counters[DELIVERED] += delivered
 
     def _deliver(self, network: Network, frame: Frame) -> None:
         frames = self._frames.get(network.id)
@@ -169,7 +178,10 @@ class VL2:
     def _refuse(
         self, peer: Peer, path: Path, verb: Verb, packet_id: int, network: Network, now: float
     ) -> None:
-        network.counters["in: not a member"] += 1
+        self.counters["in: not a member"] += 1
+        if now - peer.credentials_gate < CREDENTIALS_INTERVAL:
+            return
+        peer.credentials_gate = now
         code = ErrorCode.NEED_MEMBERSHIP_CERTIFICATE
         self._vl1.refuse(peer, path, verb, packet_id, code, network.id.packed, now)
 
@@ -183,22 +195,30 @@ class VL2:
                 case Verb.NETWORK_CONFIG_REQUEST:
                     if len(body) < 9:
                         raise DecodeError("truncated")
+                    self.counters["in: no controller here"] += 1
                     code = ErrorCode.UNSUPPORTED_OPERATION
                     self._vl1.refuse(peer, path, Verb.NETWORK_CONFIG_REQUEST, packet_id, code, body[1:9], now)
                 case Verb.ERROR:
                     self._receive_error(peer, body)
                 case _:
-                    self.counters[f"in: verb {verb:#04x} not taken"] += 1
+                    self.counters[f"{NOT_TAKEN}{verb:#04x}"] += 1
         except DecodeError as error:
-            self.counters[f"in: {error}"] += 1
+            self.counters[f"{MALFORMED}{error}"] += 1
 
     def _receive_error(self, peer: Peer, body: bytes) -> None:
         """What a network's controller says instead of a configuration (vl2.md 2.9); others are not heard."""
         in_re, _, code, data = decode_error(body[1:])
         network = self._by_packed.get(data[:8])
-        if network is None or network.id.controller != peer.address:
-            self.counters["in: error not from the controller"] += 1
-        elif code in _REFUSALS and (in_re == Verb.NETWORK_CONFIG_REQUEST or code not in _ANSWERS_TO_REQUESTS):
+        to_request = in_re == Verb.NETWORK_CONFIG_REQUEST or code not in _ANSWERS_TO_REQUESTS
+        if (
+            network is None
+            or network.id.controller != peer.address
+            or code not in _REFUSALS
+            or not to_request
+        ):
+            self.counters["in: refusal ignored"] += 1
+        else:
+            self.counters["in: refusal"] += 1
             self._set_failure(network, _REFUSALS[code])
 
     def _receive_ext_frame(self, peer: Peer, path: Path, packet_id: int, body: bytes, now: float) -> None:
@@ -212,6 +232,7 @@ class VL2:
         frame, acknowledge = network.incoming_ext_frame(peer.address, body)
         self._vl1.trust(peer, path, now)
         if frame is not None:
+            self.counters[DELIVERED] += 1
             self._deliver(network, frame)
         if acknowledge:
             self._vl1.reply(peer, path, Verb.EXT_FRAME, packet_id, network.id.packed, now)

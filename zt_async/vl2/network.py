@@ -20,14 +20,14 @@ MAX_BRIDGE_ROUTES: Final = 65_536
 class Network:
     """A network as one member has it. Frames are tuples of destination MAC, source MAC, ethertype, payload."""
 
-    def __init__(self, network_id: NetworkId, own: NodeAddress) -> None:
+    def __init__(self, network_id: NetworkId, own: NodeAddress, counters: Counter[str] | None = None) -> None:
         self.id = network_id
         self.own = own
         self.mac: MACAddress = member_mac(network_id, own)
         self.config: NetworkConfig | None = None
         self.failure: NetworkStatus | None = None
         """What the last answer of the controller said, if it was no configuration."""
-        self.counters: Counter[str] = Counter()
+        self.counters: Counter[str] = Counter() if counters is None else counters
         self.bridge_routes: dict[int, NodeAddress] = {}
         """Cards behind bridges, by MAC."""
         self._octet = first_octet(network_id)
@@ -107,6 +107,7 @@ class Network:
             elif to_mac >> 40 & 1:
                 self._outgoing_multicast(frame, back)
             elif to_mac == from_mac:
+                self.counters["out: own card"] += 1
                 back.append(frame)
             elif (member := self._addresses.get(to_mac) or self.member(to_mac)) is None:
                 self.counters["out: unknown card"] += 1
@@ -133,6 +134,7 @@ class Network:
         if config is not None and config.ndp_emulation and ethertype == IPV6:
             answer = emulated_advertisement(payload, from_mac, self.id, self.own, config.addresses)
             if answer is not None:
+                self.counters["out: neighbour emulated"] += 1
                 back.append(answer)
                 return
         self.counters["out: multicast"] += 1
