@@ -109,13 +109,10 @@ class IcmpLayer:
     def _answer_echo(self, arrival: Arrival, message: icmpv6.Message, now: float) -> None:
         if ipv6.is_multicast(arrival.destination):
             return
-        interface = None if arrival.interface is self._ip.local else arrival.interface
-        try:
-            flow = self._ip.flow(ip.ICMPV6, arrival.source, now, arrival.destination, interface)
-        except OSError:  # no way back
-            return
-        reply = icmpv6.Message(icmpv6.ECHO_REPLY, 0, message.body)
-        self._ip.send(flow, reply.encode(flow.source, flow.destination), now)
+        flow = self._ip.flow_back(ip.ICMPV6, arrival.interface, arrival.source, arrival.destination, now)
+        if flow is not None:
+            reply = icmpv6.Message(icmpv6.ECHO_REPLY, 0, message.body)
+            self._ip.send(flow, reply.encode(flow.source, flow.destination), now)
 
     def _receive_reply(self, message: icmpv6.Message, now: float) -> None:
         echo = icmpv6.parse_echo(message.body)

@@ -94,6 +94,17 @@ class IpLayer:
         mtu = interface.path_mtu(destination, now)
         return Flow(self._host, interface, source, destination, next_hop, protocol, mtu)
 
+    def flow_back(
+        self, protocol: int, interface: Interface, source: bytes, destination: bytes, now: float
+    ) -> Flow | None:
+        """The way to answer a packet from ``source`` to ``destination``; None where there is none."""
+        own = None if ipv6.is_multicast(destination) else destination
+        try:
+            return self.flow(protocol, source, now, own, None if interface is self.local else interface)
+        except OSError:
+            self._host.counters["no way back"] += 1
+            return None
+
     def receive(self, interface: Interface, packet: bytes, now: float) -> Arrival | None:
         """Validate a packet from an interface. None where it is a fragment; raises DecodeError."""
         header = ipv6.parse_header(packet)
@@ -156,10 +167,8 @@ class IpLayer:
         if not self._error_limit.take(now):
             self._host.counters["icmpv6 error limit"] += 1
             return
-        own = None if ipv6.is_multicast(destination) else destination
-        try:
-            flow = self.flow(ip.ICMPV6, source, now, own, None if interface is self.local else interface)
-        except OSError:  # no way back, so nobody to tell
+        flow = self.flow_back(ip.ICMPV6, interface, source, destination, now)
+        if flow is None:
             return
         message = icmpv6.error(kind, code, value, cause).encode(flow.source, source)
         self._host.counters["icmpv6 errors sent"] += 1

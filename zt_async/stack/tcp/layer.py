@@ -6,7 +6,6 @@ import errno
 from hashlib import blake2s
 
 from zt_async.errors import DecodeError
-from zt_async.stack.addresses import WILDCARD
 from zt_async.stack.flow import Flow
 from zt_async.stack.host import Host
 from zt_async.stack.icmp import TransportError
@@ -94,12 +93,11 @@ class TcpLayer:
         segment = tcp.parse(packet, offset, end)
         if arrival.source == ipv6.UNSPECIFIED:
             raise DecodeError("tcp source")
-        if segment.flags & (tcp.SYN | tcp.ACK | tcp.RST) == tcp.SYN:
-            interface = None if arrival.interface is self._ip.local else arrival.interface
-            flow = self._ip.flow(ip.TCP, arrival.source, now, arrival.destination, interface)
-            if self._receive_syn(flow, segment, None, now):
-                return
-        self._refuse(arrival, segment, now)
+        if segment.flags & tcp.RST:
+            return
+        flow = self._ip.flow_back(ip.TCP, arrival.interface, arrival.source, arrival.destination, now)
+        if flow is not None and not self._receive_syn(flow, segment, None, now):
+            self._refuse(flow, segment, now)
 
     def receive_error(self, error: TransportError, now: float) -> None:
         """An ICMP error about a segment of ours, if the quoted sequence number is in flight (RFC 5927)."""
@@ -127,7 +125,9 @@ class TcpLayer:
                 listener.close(os_error(errno.ENETDOWN))
 
     def _receive_syn(self, flow: Flow, segment: tcp.Segment, former: TimeWait | None, now: float) -> bool:
-        """Begin a connection if somebody listens; False where nobody does."""
+        """Begin a connection if the segment is a SYN and somebody listens; else False."""
+        if segment.flags & (tcp.SYN | tcp.ACK) != tcp.SYN:
+            return False
         listener = self._find_listener(flow, segment)
         if listener is None or not listener.listening:
             return False
@@ -144,8 +144,9 @@ class TcpLayer:
         connection.begin_handshake(self._host.config.handshake_timeout, now)
         return True
 
-    def _reopen(self, flow: Flow, former: TimeWait, packet: bytes, offset: int, end: int, now: float) -> None:
-        self._receive_syn(flow, tcp.parse(packet, offset, end), former, now)
+    def _reopen(self, former: TimeWait, segment: tcp.Segment, now: float) -> None:
+        if not self._receive_syn(former.flow, segment, former, now):
+            self._refuse(former.flow, segment, now)
 
     def _make(
         self,
@@ -180,19 +181,12 @@ class TcpLayer:
     def _listens(self, flow: Flow, port: int) -> bool:
         return any(True for _ in self._listeners.candidates(flow.interface, flow.source, port))
 
-    def _refuse(self, arrival: Arrival, segment: tcp.Segment, now: float) -> None:
+    def _refuse(self, flow: Flow, segment: tcp.Segment, now: float) -> None:
         """RFC 9293 section 3.10.7.1: a connection that does not exist."""
-        if segment.flags & tcp.RST:
-            return
         self._host.counters["tcp port closed"] += 1
         seq, ack, flags = segment.ack, 0, tcp.RST
         if not segment.flags & tcp.ACK:
             seq, ack, flags = 0, (segment.seq + segment.size) & MASK, tcp.RST | tcp.ACK
-        interface = None if arrival.interface is self._ip.local else arrival.interface
-        try:
-            flow = self._ip.flow(ip.TCP, arrival.source, now, arrival.destination, interface)
-        except OSError:  # no way back
-            return
         reset = tcp.Segment(segment.destination_port, segment.source_port, seq, ack, flags, 0)
         data = reset.encode(flow.pseudo_sum)
         flow.send([flow.header(len(data)) + data], now)
@@ -203,7 +197,3 @@ class TcpLayer:
 
     def _hash(self, data: bytes) -> int:
         return int.from_bytes(blake2s(data, key=self._secret, digest_size=4).digest(), "big")
-
-
-def is_wildcard(address: bytes) -> bool:
-    return address == WILDCARD

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from math import inf
 
 from zt_async.errors import DecodeError
-from zt_async.stack.flow import Flow
 from zt_async.stack.host import Host
 from zt_async.stack.tcp.connection import TcpConnection
 from zt_async.stack.tcp.seq import MASK, unwrap
@@ -53,7 +52,7 @@ class TimeWait:
             return  # RFC 1337: it may be as old as anything else that comes here
         seq = unwrap(segment.seq, self.nxt)
         if flags & tcp.SYN and not flags & tcp.ACK and self._is_newer(segment, seq):
-            self._table.reopen(self, packet, offset, end, now)
+            self._table.reopen(self, segment, now)
             return
         if flags & tcp.FIN:
             self._table.restart(self, now)
@@ -100,7 +99,7 @@ class TimeWait:
         self.flow.send([self.flow.header(len(data)) + data], now)
 
 
-Reopen = Callable[[Flow, TimeWait, bytes, int, int, float], None]
+Reopen = Callable[[TimeWait, tcp.Segment, float], None]
 
 
 class TimeWaitTable:
@@ -138,10 +137,10 @@ class TimeWaitTable:
         if entry.flow.table.get(entry.key) is entry:
             del entry.flow.table[entry.key]
 
-    def reopen(self, entry: TimeWait, packet: bytes, offset: int, end: int, now: float) -> None:
+    def reopen(self, entry: TimeWait, segment: tcp.Segment, now: float) -> None:
         """A new connection begins with the same addresses and ports."""
         self.remove(entry)
-        self._reopen(entry.flow, entry, packet, offset, end, now)
+        self._reopen(entry, segment, now)
 
     def handle_timer(self, now: float) -> None:
         for entry in list(self._entries):
