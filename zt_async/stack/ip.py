@@ -225,17 +225,8 @@ def os_error(code: int) -> OSError:
 
 
 def _is_icmp_error(packet: bytes) -> bool:
-    """Also true where that cannot be seen: then better no answer."""
-    try:
-        upper = ipv6.find_upper(packet, len(packet), packet[6])
-    except ipv6.ParameterProblem:
+    """Looked for behind headers that are themselves in error, too."""
+    protocol, offset = ipv6.skip_extensions(packet)
+    if protocol != ip.ICMPV6 or offset >= len(packet):
         return False
-    except DecodeError:
-        return True
-    if upper.protocol != ip.ICMPV6:
-        return False
-    if upper.fragment is not None and upper.fragment.offset:
-        return True
-    return (
-        upper.offset >= len(packet) or packet[upper.offset] < 128 or packet[upper.offset] == icmpv6.REDIRECT
-    )
+    return packet[offset] < 128 or packet[offset] == icmpv6.REDIRECT

@@ -23,6 +23,7 @@ ERRONEOUS_FIELD, UNRECOGNIZED_NEXT_HEADER, UNRECOGNIZED_OPTION, INCOMPLETE_FIRST
 
 _HEADER = struct.Struct("!IHBB16s16s")
 _FRAGMENT_HEADER = struct.Struct("!BxHI")
+_EXTENSIONS = (HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION_OPTIONS)
 _MAX_EXTENSION_HEADERS = 8
 
 
@@ -98,7 +99,7 @@ def find_upper(packet: bytes, end: int, protocol: int, offset: int = HEADER_SIZE
     wants answered.
     """
     for _ in range(_MAX_EXTENSION_HEADERS):
-        if protocol not in (HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION_OPTIONS):
+        if protocol not in _EXTENSIONS:
             return Upper(protocol, offset, named_at, None)
         if offset + 8 > end:
             raise DecodeError("ipv6 extension header truncated")
@@ -119,6 +120,15 @@ def find_upper(packet: bytes, end: int, protocol: int, offset: int = HEADER_SIZE
             _check_options(packet, offset + 2, stop)
         protocol, named_at, offset = following, offset, stop
     raise DecodeError("ipv6 too many extension headers")
+
+
+def skip_extensions(packet: bytes) -> tuple[int, int]:
+    """The upper-layer protocol and where it begins, by the lengths of the extension headers alone."""
+    protocol, offset = packet[6], HEADER_SIZE
+    while protocol in _EXTENSIONS and offset + 8 <= len(packet):
+        length = 0 if protocol == FRAGMENT else packet[offset + 1]
+        protocol, offset = packet[offset], offset + 8 + 8 * length
+    return protocol, offset
 
 
 def _check_options(packet: bytes, offset: int, stop: int) -> None:
