@@ -87,7 +87,7 @@ async def sink(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 async def source(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     request = await reader.readexactly(24)
     size, seed, rate = (int.from_bytes(request[i : i + 8], "little") for i in (0, 8, 16))
-    await send_paced(writer, random.Random(seed), size, rate)
+    writer.write(await send_paced(writer, random.Random(seed), size, rate))
     writer.close()
 
 
@@ -109,8 +109,8 @@ async def serve_all(node: zt.Node) -> None:
 # Clients
 
 
-async def send_paced(writer: asyncio.StreamWriter, rng: random.Random, size: int, rate: float) -> str:
-    """Send random bytes at ``rate`` bytes a second and then their SHA-256, which is returned."""
+async def send_paced(writer: asyncio.StreamWriter, rng: random.Random, size: int, rate: float) -> bytes:
+    """Send random bytes at ``rate`` bytes a second, 0 for no limit; returns their SHA-256."""
     loop = asyncio.get_running_loop()
     digest = hashlib.sha256()
     began = loop.time()
@@ -121,29 +121,18 @@ async def send_paced(writer: asyncio.StreamWriter, rng: random.Random, size: int
         await writer.drain()
         if rate and (early := began + (offset + len(data)) / rate - loop.time()) > 0:
             await asyncio.sleep(early)
-    writer.write(digest.digest())
-    return digest.hexdigest()
+    return digest.digest()
 
 
 async def upload(node: zt.Node, ip: str, size: int, rate: float) -> bool:
     """Send to a peer's sink; whether it says it got just that."""
     reader, writer = await node.open_connection(ip, SERVERS["sink"])
-    loop = asyncio.get_running_loop()
-    rng = random.Random(size)
-    digest = hashlib.sha256()
-    began = loop.time()
-    for offset in range(0, size, CHUNK):
-        data = rng.randbytes(min(CHUNK, size - offset))
-        digest.update(data)
-        writer.write(data)
-        await writer.drain()
-        if rate and (early := began + (offset + len(data)) / rate - loop.time()) > 0:
-            await asyncio.sleep(early)
+    digest = await send_paced(writer, random.Random(size), size, rate)
     writer.write_eof()
     answer = await reader.read()
     writer.close()
     await writer.wait_closed()
-    return answer == size.to_bytes(8, "little") + digest.digest()
+    return answer == size.to_bytes(8, "little") + digest
 
 
 async def download(node: zt.Node, ip: str, size: int, rate: int) -> bool:
