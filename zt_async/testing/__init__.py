@@ -2,6 +2,7 @@
 
 from zt_async.testing.clock import SimClock, seeded_context
 from zt_async.testing.host import Datagram, Host, Middlebox
+from zt_async.testing.identities import throwaway_identity
 from zt_async.testing.link import Link
 from zt_async.testing.loop import VirtualLoop, run
 from zt_async.testing.node import SimNode
@@ -31,4 +32,5 @@ __all__ = [
     "private_world",
     "run",
     "seeded_context",
+    "throwaway_identity",
 ]
