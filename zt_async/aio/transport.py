@@ -71,8 +71,9 @@ class StreamTransport(asyncio.Transport):
             connection.receive()  # for nobody; but a full window would hold up what is still to be sent
         elif not self._reading_paused:
             self._read()
-        if self._protocol_paused and connection.unsent <= self.get_write_buffer_limits()[0]:
+        if self._protocol_paused and connection.unsent <= connection.wake_at:
             self._protocol_paused = False
+            connection.wake_at = -1
             self._call(self._protocol.resume_writing)
         if connection.error is not None:
             self._lose(connection.error)
@@ -138,6 +139,8 @@ class StreamTransport(asyncio.Transport):
 
     def _lose(self, error: Exception | None) -> None:
         """The end of this transport, once."""
+        if self._lost:
+            return
         self._lost = self._closing = True
         self._connection.owner = None
         self._driver.loop.call_soon(self._tell_lost, error)
@@ -262,8 +265,10 @@ class StreamTransport(asyncio.Transport):
     def _maybe_pause(self) -> None:
         if self._protocol_paused or self._closing:
             return
-        if self._connection.unsent > self.get_write_buffer_limits()[1]:
+        low, high = self.get_write_buffer_limits()
+        if self._connection.unsent > high:
             self._protocol_paused = True
+            self._connection.wake_at = low
             self._call(self._protocol.pause_writing)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:

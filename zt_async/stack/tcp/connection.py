@@ -61,7 +61,7 @@ class TcpConnection(Socket):
             "soft_error",
             "source",
         ),
-        *("state", "syn_sent_at", "syns_sent", "window_field"),
+        *("state", "syn_sent_at", "syns_sent", "wake_at", "window_field"),
     )
 
     def __init__(
@@ -92,6 +92,8 @@ class TcpConnection(Socket):
         self.eof_received = False
         """The peer sends no more than what can be read now."""
         self.discarding = False  # closed by its user: nobody reads any more
+        self.wake_at = -1
+        """For a writer who waits: be ready when no more than so many bytes are unsent; -1 is never."""
         self.listener: TcpListener | None = None
         self.scheduled = False
         self.local_mss = flow.max_payload - tcp.HEADER_SIZE
@@ -423,6 +425,8 @@ class TcpConnection(Socket):
                 self._send_control(tcp.ACK, now)
         if flight:
             self.flow.send(self._encode(flight, now), now)
+            if sender.queue.size <= self.wake_at:
+                self._host.mark_ready(self)
 
     def _encode(self, flight: list[Sent], now: float) -> list[bytes]:
         """The packets of a flight; all carry the same acknowledgement."""
