@@ -13,7 +13,7 @@ from zt_async.stack.timers import TimerQueue
 class Socket:
     """Base of what an application holds. ``owner`` is free for whoever drives the stack."""
 
-    __slots__ = ("owner", "ready")
+    __slots__ = ("__weakref__", "owner", "ready")
 
     def __init__(self) -> None:
         self.owner: object | None = None

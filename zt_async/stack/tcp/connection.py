@@ -309,6 +309,7 @@ class TcpConnection(Socket):
         """Move to a state of an established connection or beyond."""
         if new is State.ESTABLISHED:
             self._handshake_at = inf
+            self.flow.confirm(now)
             if self.sender.finishing:
                 new = State.FIN_WAIT_1
         self._set_state(new)
