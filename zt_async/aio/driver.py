@@ -67,7 +67,7 @@ class Driver:
 
     def sockets_changed(self) -> None:
         """Tell the core at which addresses of this host it can be met."""
-        self.core.vl1.local_endpoints = tuple(self._udp.sockets.values())
+        self.core.vl1.use_sockets(self._udp.sockets, self.now())
 
     def stop(self) -> None:
         """Carry nothing any more."""

@@ -53,7 +53,7 @@ class SimNode(Node):
     ) -> SimNode:
         """A node that runs on ``host``, on all sockets that are bound there."""
         node = cls(identity, net.context(host.name), config, planet)
-        node.vl1.local_endpoints = tuple(host.sockets.values())
+        node.vl1.use_sockets(host.sockets, net.clock.now)
         net.attach(node, host)
         return node
 

@@ -8,7 +8,7 @@ verbs are handed on as they are.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -32,7 +32,7 @@ from zt_async.vl1.counters import (
 )
 from zt_async.vl1.expected import ExpectedReplies
 from zt_async.vl1.handshake import Handshake
-from zt_async.vl1.path import NEVER, Path, PathPolicy
+from zt_async.vl1.path import ANY_SOCKET, NEVER, Path, PathPolicy
 from zt_async.vl1.peer import Peer
 from zt_async.vl1.pulse import Pulse
 from zt_async.vl1.relay import Relay
@@ -72,6 +72,7 @@ _SECOND_OF_TWO: Final = b"\xff\x21"
 _CLEAR_HELLO: Final = Suite.CLEAR << 3
 _TRUSTED: Final = Suite.TRUSTED_PATH << 3
 _AES: Final = Suite.AES << 3
+_PROBES = frozenset((Verb.HELLO, Verb.ECHO))
 _NONTRIVIAL = frozenset(
     (Verb.FRAME, Verb.EXT_FRAME, Verb.NETWORK_CONFIG_REQUEST, Verb.NETWORK_CONFIG, Verb.MULTICAST_FRAME)
 )
@@ -116,7 +117,7 @@ class VL1:
         self.pulse = Pulse(self)
         self.reporter = PeerReporter(self.topology, self.events)
         self.local_endpoints: tuple[Endpoint, ...] = ()
-        """Our sockets' addresses on this host, as peers on the same wire reach them; set by the driver."""
+        """Our sockets' addresses on this host, as peers on the same wire reach them; see ``use_sockets``."""
         self.collided = False
         """A root knows another node under our address: this identity is of no use any more."""
         self._assembler = Assembler(self.counters)
@@ -275,7 +276,9 @@ class VL1:
     # State
 
     def is_online(self, now: float) -> bool:
-        """A root was heard lately, or we are one."""
+        """A root was heard lately, or we are one; and none says that our address is another's."""
+        if self.collided:
+            return False
         return self.topology.is_root or now - self.topology.last_heard_upstream() < self.config.offline_after
 
     def identity_of(self, address: int) -> Identity | None:
@@ -288,6 +291,17 @@ class VL1:
         """Where others may find us: our addresses on this host, and those that others have seen."""
         candidates = dict.fromkeys((*self.local_endpoints, *self._surface.endpoints(now)))
         return [endpoint for endpoint in candidates if self.policy.allows(endpoint)][:MAX_OWN_ENDPOINTS]
+
+    def use_sockets(self, sockets: Mapping[int, Endpoint], now: float) -> None:
+        """These are our UDP sockets from now on: paths over others are gone, and roots and peers hear of the new."""
+        self.local_endpoints = tuple(sockets.values())
+        for peer in self.topology.peers.values():
+            for entry in peer.drop_entries(lambda entry: entry.path.socket not in sockets):
+                self.reporter.removed(peer, entry.path.endpoint, now)
+                self.contact.attempt(peer, ANY_SOCKET, entry.path.endpoint, now)
+            peer.paths_pushed = NEVER
+            peer.push_interval = 0.0
+        self.pulse.check_now()
 
     def add_known_peer(self, identity: Identity, endpoints: Iterable[Endpoint], now: float) -> None:
         """A peer from the cache of an earlier run: its addresses are tried, none is trusted (vl1.md 5.11)."""
@@ -391,6 +405,8 @@ class VL1:
                 return
         verb &= VERB_MASK
         path.last_receive = now
+        if verb not in _PROBES:
+            path.last_answer = now
         hops = flags & HOPS_MASK
         if verb in _FOR_VL2:
             counters[ACCEPTED] += 1
@@ -519,6 +535,8 @@ class VL1:
         peer = self.topology.peers.get(address)
         if peer is not None:
             self.contact.learned(peer, now)
+        if address in self.topology.seeds.values():
+            self.pulse.check_now()
 
     def decode_again(self, packet: bytes, path: Path, now: float) -> None:
         """Decode a packet that waited."""

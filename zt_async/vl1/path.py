@@ -32,6 +32,7 @@ class Path:
         "doubted",
         "echo_answered",
         "endpoint",
+        "last_answer",
         "last_receive",
         "last_send",
         "last_trusted",
@@ -48,6 +49,8 @@ class Path:
         self.scope = ip_scope(endpoint.ip)
         self.last_send = NEVER
         self.last_receive = NEVER
+        self.last_answer = NEVER
+        """When anything but a probe came: probes come, too, where nothing of ours gets through."""
         self.last_trusted = NEVER
         self.echo_answered = NEVER
         self.doubted = NEVER
@@ -64,18 +67,19 @@ class Path:
 
         The reference waits for 19 s of silence, in which all that is sent is lost.
         """
-        heard = self.last_receive
-        return now - heard < PATH_ALIVE and not heard < self.asked <= now - PROBE_TIME
+        if now - self.last_receive >= PATH_ALIVE:
+            return False
+        return not self.last_answer < self.asked <= now - PROBE_TIME
 
     def is_doubtful(self, now: float) -> bool:
         """To be asked of a path that something is sent over: whether it is time to probe it."""
-        heard = self.last_receive
-        if self.doubted < heard:
+        answered = self.last_answer
+        if self.doubted <= answered:
             self.doubted = now
             return False
-        if now - self.doubted < (PATH_QUIET if self.asked < heard else PROBE_INTERVAL):
+        if now - self.doubted < (PATH_QUIET if self.asked <= answered else PROBE_INTERVAL):
             return False
-        if self.asked < heard:
+        if self.asked <= answered:
             self.asked = now
         self.doubted = now
         return True

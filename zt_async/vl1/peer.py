@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from zt_async.crypto.identity import Identity
@@ -195,6 +196,14 @@ class Peer:
         replaced = self.entries[oldest].path
         self.entries[oldest] = entry
         return replaced
+
+    def drop_entries(self, is_gone: Callable[[PathEntry], bool]) -> list[PathEntry]:
+        """Forget some paths; returns them."""
+        gone = [entry for entry in self.entries if is_gone(entry)]
+        if gone:
+            self.entries = [entry for entry in self.entries if entry not in gone]
+            self.paths_changed()
+        return gone
 
     def best_by_scope(self, now: float) -> dict[tuple[Scope, int], Path]:
         """The best path of each scope and family (4 or 6), for introductions (vl1.md 5.10)."""

@@ -32,6 +32,8 @@ class Pulse:
         self._next_check = NEVER
         self._next_housekeeping = NEVER
         self._early = list(_FIRST_HELLOS)
+        self._greet = True
+        """Say HELLO to roots from all sockets at the next look, whatever paths there are."""
         self._retrying = False
         self._seeds_asked: dict[int, float] = {}
 
@@ -82,6 +84,7 @@ class Pulse:
     def check_now(self) -> None:
         """Look at the roots and seeds at the next occasion: they, or our sockets, have changed."""
         self._seeds_asked.clear()
+        self._greet = True
         self._next_check = NEVER
         self._early = list(_FIRST_HELLOS)
 
@@ -89,8 +92,9 @@ class Pulse:
         vl1 = self._vl1
         topology = vl1.topology
         met = True
+        greet, self._greet = self._greet, False
         for peer in topology.upstream_peers():
-            met &= self._check_upstream(peer, now)
+            met &= self._check_upstream(peer, greet, now)
         for seed in set(topology.seeds.values()):
             self._check_seed(seed, now)
         for peer in list(topology.peers.values()):
@@ -105,16 +109,17 @@ class Pulse:
             vl1.reporter.check(peer, now)
         self._next_check = now + (CHECK_INTERVAL if met or not self._early else self._early.pop(0))
 
-    def _check_upstream(self, peer: Peer, now: float) -> bool:
+    def _check_upstream(self, peer: Peer, greet: bool, now: float) -> bool:
         """Keep a root in contact; False while it has no path."""
         vl1 = self._vl1
         full = now - peer.last_full_hello >= UPSTREAM_HELLO_INTERVAL
         self._keep_alive(peer, UPSTREAM_HELLO_INTERVAL, now)
         best = peer.best_path(now)
         met = best is not None and best.is_alive(now)
-        if met and not full:
+        if met and not (full or greet):
             return True
-        families = {entry.path.endpoint.family for entry in peer.entries if entry.path.is_alive(now)}
+        reached = peer.entries if not greet else []
+        families = {entry.path.endpoint.family for entry in reached if entry.path.is_alive(now)}
         for family in {4, 6} - families:
             stable = [e for e in vl1.topology.upstreams[peer.address] if e.family == family]
             if stable:
@@ -169,12 +174,8 @@ class Pulse:
     def _drop_expired(self, peer: Peer, now: float) -> None:
         """Forget paths that were silent too long, or that the peer wants another one to be used for."""
         best = max((entry.priority for entry in peer.entries), default=1)
-        gone = [entry for entry in peer.entries if entry.is_expired(now) or entry.priority < best]
-        if gone:
-            peer.entries = [entry for entry in peer.entries if entry not in gone]
-            peer.paths_changed()
-            for entry in gone:
-                self._vl1.reporter.removed(peer, entry.path.endpoint, now)
+        for entry in peer.drop_entries(lambda entry: entry.is_expired(now) or entry.priority < best):
+            self._vl1.reporter.removed(peer, entry.path.endpoint, now)
 
     def try_hints(self, peer: Peer, now: float) -> None:
         """Try remembered addresses of a peer that has no path, at most every 30 s."""

@@ -124,7 +124,7 @@ class Sender:
         """The way to a peer: direct, else through a root, else a direct path that has expired (vl1.md 5.4)."""
         path = peer.best_path(now)
         if path is not None:
-            if now - path.last_receive < PATH_QUIET:
+            if now - path.last_answer < PATH_QUIET:
                 return path
             if path.is_doubtful(now):
                 self._doubts.append(Doubt(peer, path, now))
@@ -134,7 +134,7 @@ class Sender:
         if relay is not None and relay is not peer:
             through = relay.best_path(now)
             if through is not None and (path is None or through.is_alive(now)):
-                if now - through.last_receive >= PATH_QUIET and through.is_doubtful(now):
+                if now - through.last_answer >= PATH_QUIET and through.is_doubtful(now):
                     self._doubts.append(Doubt(relay, through, now))
                 return through
         return path or peer.expired_path(now)
