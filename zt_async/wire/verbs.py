@@ -106,8 +106,8 @@ def encode_moons(moons: Iterable[MoonRevision]) -> bytes:
 
 
 def decode_moons(tail: bytes) -> list[MoonRevision]:
-    """Read HELLO's decrypted tail; entries that are no moons are skipped. Empty bytes are no moons."""
-    if not tail:
+    """Read HELLO's decrypted tail; entries that are no moons are skipped. A tail without a count has no moons."""
+    if len(tail) < 2:
         return []
     reader = Reader(tail)
     entries = [(reader.u8(), reader.u64(), reader.u64()) for _ in range(_bounded_count(reader, 17))]
