@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import ipaddress
 import itertools
 import json
 import os
@@ -35,10 +36,11 @@ class PeerFailed(Exception):
 
 
 class PeerDied(PeerFailed):
-    """The process ended; ``reason`` is its signal or exit status in words."""
+    """The process of the peer ``name`` ended; ``reason`` is its signal or exit status in words."""
 
-    def __init__(self, message: str, reason: str) -> None:
+    def __init__(self, message: str, name: str, reason: str) -> None:
         super().__init__(message)
+        self.name = name
         self.reason = reason
 
 
@@ -209,7 +211,7 @@ class Peer:
     def _death(self) -> PeerDied:
         status = self._process.returncode
         reason = f"exit status {status}" if status is None or status >= 0 else signal.Signals(-status).name
-        return PeerDied(self._report(f"the process ended with {reason}"), reason)
+        return PeerDied(self._report(f"the process ended with {reason}"), self.name, reason)
 
     @property
     def pid(self) -> int:
@@ -218,6 +220,11 @@ class Peer:
     @property
     def alive(self) -> bool:
         return self._process.returncode is None
+
+    async def until_dead(self) -> PeerDied:
+        """Wait until the process ends."""
+        await self._process.wait()
+        return self._death()
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -282,7 +289,9 @@ class Peer:
         return float((await self.ask("online", within=timeout + 10, timeout=timeout))["at"])
 
     async def join(self, network: NetworkId, timeout: float = 30) -> Joined:
-        return Joined(**await self.ask("join", within=timeout + 10, network=network, timeout=timeout))
+        answer = await self.ask("join", within=timeout + 10, network=network, timeout=timeout)
+        ipv4, ipv6 = (ip and str(ipaddress.ip_address(ip)) for ip in (answer["ipv4"], answer["ipv6"]))
+        return Joined(answer["began"], answer["at"], ipv4, ipv6)
 
     async def leave(self, network: NetworkId) -> None:
         await self.ask("leave", network=network)
@@ -296,9 +305,9 @@ class Peer:
         """Start a server of a kind in SERVERS (``lab/load.cpp`` says what each does); its number."""
         return int((await self.ask("serve", mode=mode, port=port, family=family))["server"])
 
-    async def serve_all(self) -> dict[str, int]:
-        """Start a server of each kind on its port; their numbers."""
-        return {mode: await self.serve(mode, port) for mode, port in SERVERS.items()}
+    async def serve_all(self, *modes: str) -> dict[str, int]:
+        """Start a server of each of these kinds, or of all, on its port in SERVERS; their numbers."""
+        return {mode: await self.serve(mode, SERVERS[mode]) for mode in modes or SERVERS}
 
     async def server_stats(self, server: int) -> ServerStats:
         return ServerStats(**await self.ask("server_stats", server=server))
@@ -328,7 +337,7 @@ class Peer:
         return Connected(**await self.ask("connect", within=within, ip=ip, port=port, patience=patience))
 
     async def until_direct(self, ip: str, port: int, root: Host, within: float = 40) -> None:
-        """Talk to an echo server until the root carries none of it any more. Raises PeerFailed.
+        """Talk to a UDP echo server until the root carries none of it any more. Raises PeerFailed.
 
         libzt looks for a direct path only while there is traffic, finds it at once or after 15 seconds, and
         does not tell reliably.
@@ -337,14 +346,12 @@ class Peer:
             async with asyncio.timeout(within):
                 while True:
                     before = root.counters()
-                    await self.ping_pong(ip, port, 50)
-                    if (root.counters() - before).rx_packets < 50:
+                    await self.udp_echo(ip, port, 10, 1)
+                    if (root.counters() - before).rx_packets < 10:  # of 20, besides the root's own
                         return
-                    await asyncio.sleep(0.1)
+                    await asyncio.sleep(0.2)
         except TimeoutError:
-            raise PeerFailed(
-                self._report(f"traffic with {ip} goes through the root after {within} s")
-            ) from None
+            raise PeerFailed(self._report(f"still talks through the root after {within:g} s")) from None
 
     async def exchange(
         self,
