@@ -33,10 +33,10 @@ class Timer:
 class TimerQueue:
     """All timers of a stack. Cost depends on how many come due, not on how many there are."""
 
-    __slots__ = ("_heap", "_order", "_timers")
+    __slots__ = ("_order", "_timers", "entries")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Timer]] = []
+        self.entries: list[tuple[float, int, Timer]] = []
         self._order = count()
         self._timers = 0
 
@@ -48,7 +48,7 @@ class TimerQueue:
 
     def next(self) -> float | None:
         """When to call :meth:`due` next. It may be early, for a deadline that was moved; never late."""
-        heap = self._heap
+        heap = self.entries
         while heap:
             queued, _, timer = heap[0]
             if queued == timer.queued:
@@ -60,7 +60,7 @@ class TimerQueue:
 
     def due(self, now: float) -> list[Timer]:
         """The timers whose deadline is ``now`` or was before; they are cancelled."""
-        heap = self._heap
+        heap = self.entries
         result = []
         while heap and heap[0][0] <= now:
             queued, _, timer = heappop(heap)
@@ -76,16 +76,16 @@ class TimerQueue:
 
     def __len__(self) -> int:
         """How many timers have a deadline."""
-        return sum(queued == timer.queued and timer.when != inf for queued, _, timer in self._heap)
+        return sum(queued == timer.queued and timer.when != inf for queued, _, timer in self.entries)
 
     def _push(self, timer: Timer, when: float) -> None:
         if timer.queued == inf:
             self._timers += 1
         timer.queued = when
-        heappush(self._heap, (when, next(self._order), timer))
-        if len(self._heap) > 2 * self._timers + 64:
-            self._heap = [entry for entry in self._heap if entry[0] == entry[2].queued]
-            heapify(self._heap)
+        heappush(self.entries, (when, next(self._order), timer))
+        if len(self.entries) > 2 * self._timers + 64:
+            self.entries = [entry for entry in self.entries if entry[0] == entry[2].queued]
+            heapify(self.entries)
 
     def _forget(self, timer: Timer) -> None:
         timer.queued = inf

@@ -22,12 +22,12 @@ class _Run:
 class Assembler:
     """Bounded by the caller's window in bytes and overhead, and in the number of runs."""
 
-    __slots__ = ("_memory", "_recent", "runs")
+    __slots__ = ("_recent", "memory", "runs")
 
     def __init__(self) -> None:
         self.runs: list[_Run] = []
         self._recent: list[_Run] = []  # the runs of the last reports, latest first
-        self._memory = 0
+        self.memory = 0
 
     def add(self, seq: int, data: bytes, limit: int) -> bool:
         """Keep what of ``data`` is new; False when there is no room for it."""
@@ -60,7 +60,7 @@ class Assembler:
         pieces: list[bytes] = []
         while runs and runs[0].start <= seq:
             run = runs.pop(0)
-            self._memory -= run.end - run.start + _OVERHEAD * len(run.pieces)
+            self.memory -= run.end - run.start + _OVERHEAD * len(run.pieces)
             if run in self._recent:
                 self._recent.remove(run)
             if run.end <= seq:
@@ -83,7 +83,7 @@ class Assembler:
     def clear(self) -> None:
         self.runs.clear()
         self._recent.clear()
-        self._memory = 0
+        self.memory = 0
 
     def _absorb(self, run: _Run, at: int) -> None:
         """Join ``run`` with the runs from index ``at`` on that it reaches."""
@@ -92,13 +92,13 @@ class Assembler:
         while stop < len(runs) and runs[stop].start <= run.end:
             following = runs[stop]
             if following.end <= run.end:  # wholly covered: the bytes are here twice, drop the older
-                self._memory -= following.end - following.start + _OVERHEAD * len(following.pieces)
+                self.memory -= following.end - following.start + _OVERHEAD * len(following.pieces)
             else:
                 overlap = run.end - following.start
                 if overlap:
                     last = run.pieces[-1]
                     run.pieces[-1] = last[: len(last) - overlap]
-                    self._memory -= overlap
+                    self.memory -= overlap
                 run.pieces += following.pieces
                 run.end = following.end
             if following in self._recent:
@@ -108,9 +108,9 @@ class Assembler:
 
     def _charge(self, size: int, limit: int) -> bool:
         cost = size + _OVERHEAD
-        if self._memory + cost > limit:
+        if self.memory + cost > limit:
             return False
-        self._memory += cost
+        self.memory += cost
         return True
 
     def _report(self, run: _Run) -> None:

@@ -77,13 +77,13 @@ class NewReno:
 class Cubic(NewReno):
     """Grows with the time since the last loss, so long paths fill as fast as short ones."""
 
-    __slots__ = ("_epoch", "_k", "_prior", "_w_est", "_w_max")
+    __slots__ = ("_epoch", "_k", "_prior", "_w_est", "w_max")
 
     beta = _BETA
 
     def __init__(self, mss: int) -> None:
         super().__init__(mss)
-        self._w_max = 0.0  # segments, as all of RFC 9438's windows
+        self.w_max = 0.0  # segments, as all of RFC 9438's windows
         self._prior = 0.0  # cwnd_prior
         self._w_est = 0.0
         self._epoch: float | None = None
@@ -93,7 +93,7 @@ class Cubic(NewReno):
         window = min(self.cwnd, max(in_flight, self.mss)) / self.mss
         self._prior = window
         # Fast convergence, section 4.7: give bandwidth up to newcomers.
-        self._w_max = window * (1 + _BETA) / 2 if window < self._w_max else window
+        self.w_max = window * (1 + _BETA) / 2 if window < self.w_max else window
         self._epoch = None
         self.ssthresh = max(int(window * self.mss * _BETA), 2 * self.mss)
 
@@ -105,18 +105,18 @@ class Cubic(NewReno):
         window = self.cwnd / self.mss
         if self._epoch is None:
             self._epoch = now
-            self._w_max = max(self._w_max, window)
-            self._k = ((self._w_max - window) / _CUBE) ** (1 / 3)
+            self.w_max = max(self.w_max, window)
+            self._k = ((self.w_max - window) / _CUBE) ** (1 / 3)
             self._w_est = window
         elapsed = now - self._epoch
         segments = acked / self.mss
         # Section 4.3, the Reno-friendly region.
         self._w_est += (_ALPHA if self._w_est < self._prior else 1.0) * segments / window
-        cubic = _CUBE * (elapsed - self._k) ** 3 + self._w_max
+        cubic = _CUBE * (elapsed - self._k) ** 3 + self.w_max
         if cubic < self._w_est:
             grown = max(window, self._w_est)
         else:  # sections 4.4 and 4.5
-            target = min(max(_CUBE * (elapsed + rtt - self._k) ** 3 + self._w_max, window), 1.5 * window)
+            target = min(max(_CUBE * (elapsed + rtt - self._k) ** 3 + self.w_max, window), 1.5 * window)
             grown = window + (target - window) * min(segments / window, 1.0)
         self._credit += (grown - window) * self.mss
         whole = int(self._credit)

@@ -10,16 +10,16 @@ _GATHER = 4096  # smaller writes are gathered into one piece, so that they cost 
 class SendQueue:
     """Written in pieces of any size, taken in pieces of any size. Large ``bytes`` are kept, not copied."""
 
-    __slots__ = ("_offset", "_pieces", "size")
+    __slots__ = ("_offset", "pieces", "size")
 
     def __init__(self) -> None:
-        self._pieces: deque[bytes | bytearray] = deque()
+        self.pieces: deque[bytes | bytearray] = deque()
         self._offset = 0  # what is taken of the first piece
         self.size = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         size = len(data)
-        pieces = self._pieces
+        pieces = self.pieces
         if size >= _GATHER:
             pieces.append(data if type(data) is bytes else bytes(data))
         elif pieces and type(tail := pieces[-1]) is bytearray and len(tail) < _GATHER:
@@ -31,7 +31,7 @@ class SendQueue:
     def take(self, size: int) -> bytes:
         """The next ``size`` bytes, which must be there."""
         self.size -= size
-        pieces = self._pieces
+        pieces = self.pieces
         first = pieces[0]
         start = self._offset
         stop = start + size
@@ -53,5 +53,5 @@ class SendQueue:
         return b"".join(parts)
 
     def clear(self) -> None:
-        self._pieces.clear()
+        self.pieces.clear()
         self._offset = self.size = 0
