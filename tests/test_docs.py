@@ -30,8 +30,7 @@ from cryptography.x509.oid import NameOID
 
 import zt_async as zt
 from zt_async import errors, testing
-from zt_async.testing import Link, SimNet, SimNode, SimUdp, VirtualLoop
-from zt_async.testing.identities import throwaway_identity
+from zt_async.testing import Link, SimNet, SimNode, SimUdp, VirtualLoop, throwaway_identity
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -49,10 +48,9 @@ validate = cache(zt.Identity.validate)
 
 
 class Block(NamedTuple):
-    """A Python block of a page; blank lines stand for all before it, so that errors tell the right line."""
+    """A Python block of a page. Blank lines stand for all before it, so that errors tell its line in ``content``."""
 
     page: Path
-    line: int
     source: str
     runs_on: bool
     runs: bool
@@ -74,9 +72,8 @@ def blocks(page: Path) -> Iterator[Block]:
     for found in BLOCK.finditer(text):
         if found["language"] == "python":
             mark = found["mark"] or ""
-            line = text.count("\n", 0, found.start("source"))
-            source = "\n" * line + found["source"]
-            yield Block(page, line, source, mark == "runs on", not mark.startswith("not run: "))
+            source = "\n" * text.count("\n", 0, found.start("source")) + found["source"]
+            yield Block(page, source, mark == "runs on", not mark.startswith("not run: "))
 
 
 class World:
