@@ -375,3 +375,22 @@ def test_a_passive_open_agrees_to_what_is_offered_and_no_more():
     assert s.last.options.timestamps is not None
     s = Script().syn_received()
     assert s.last.options._replace(mss=None) == type(s.last.options)()
+
+
+def test_a_repeat_from_a_peer_without_sack_is_acknowledged_once_and_then_forgotten():
+    s = Script().established()
+    s.send(Seg("P.", 1, 1, b"abc"))
+    s.collect()
+    s.send(Seg("P.", 1, 1, b"abc"))
+    s.expect(Seg(".", 1, 4))
+    s.connection.send(b"data")
+    s.expect(Seg("P.", 1, 4, b"data"))
+    s.connection.send(b"more")
+    s.expect(Seg("P.", 5, 4, b"more"))
+
+
+def test_a_view_of_wide_items_is_sent_as_its_bytes():
+    s = Script().established()
+    s.connection.send(memoryview(b"12345678").cast("I"))
+    assert s.connection.unsent == 8
+    s.expect(Seg("P.", 1, 1, b"12345678"))

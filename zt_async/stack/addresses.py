@@ -15,6 +15,7 @@ Address: TypeAlias = tuple[str, int]
 WILDCARD = ipv6.UNSPECIFIED
 
 
+@lru_cache(maxsize=1024)
 def pack_address(host: str) -> bytes:
     """The bytes of an IPv6 address.
 

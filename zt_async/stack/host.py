@@ -20,7 +20,7 @@ class Socket:
         self.ready = False  # is in the list that take_ready() gives out
 
 
-class Sender(Protocol):
+class Transmitter(Protocol):
     """Something that may have packets to send when it is asked."""
 
     scheduled: bool
@@ -40,7 +40,7 @@ class Host:
         self.timers = TimerQueue()
         self.generation = 0  # counts the changes of addresses, routes and MTUs that outdate a cached flow
         self.ready: list[Socket] = []
-        self.scheduled: list[Sender] = []
+        self.scheduled: list[Transmitter] = []
         self.loopback: list[bytes] = []  # packets from this stack to itself
 
     def mark_ready(self, socket: Socket) -> None:
@@ -49,11 +49,11 @@ class Host:
             socket.ready = True
             self.ready.append(socket)
 
-    def schedule(self, sender: Sender) -> None:
-        """Call ``sender.transmit`` when packets are collected next."""
-        if not sender.scheduled:
-            sender.scheduled = True
-            self.scheduled.append(sender)
+    def schedule(self, transmitter: Transmitter) -> None:
+        """Call ``transmitter.transmit`` when packets are collected next."""
+        if not transmitter.scheduled:
+            transmitter.scheduled = True
+            self.scheduled.append(transmitter)
 
 
 class TokenBucket:

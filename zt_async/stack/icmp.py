@@ -88,10 +88,10 @@ class IcmpLayer:
         return ping
 
     def receive(self, arrival: Arrival, now: float) -> TransportError | None:
-        """Handle a message; an error about a packet of TCP or UDP is given back. Raises DecodeError."""
+        """Handle a message; an error about a packet of ours is given back. Raises DecodeError."""
         message = icmpv6.parse(arrival.payload, arrival.source, arrival.destination)
         if message.is_error:
-            return self._receive_error(arrival, message, now)
+            return self._read_error(arrival, message, now)
         if message.kind == icmpv6.ECHO_REQUEST:
             self._answer_echo(arrival, message, now)
         elif message.kind == icmpv6.ECHO_REPLY:
@@ -136,7 +136,7 @@ class IcmpLayer:
             if not arrival.interface.owns(advertisement.target):
                 arrival.interface.neighbors.receive_advertisement(advertisement, now)
 
-    def _receive_error(self, arrival: Arrival, message: icmpv6.Message, now: float) -> TransportError | None:
+    def _read_error(self, arrival: Arrival, message: icmpv6.Message, now: float) -> TransportError:
         value, quoted = int.from_bytes(message.body[:4], "big"), message.body[4:]
         match message.kind:
             case icmpv6.DESTINATION_UNREACHABLE:
@@ -157,9 +157,6 @@ class IcmpLayer:
                 raise DecodeError("icmpv6 packet too big mtu")
             arrival.interface.lower_path_mtu(error.destination, value, now)
             self._host.generation += 1
-        if error.protocol == ip.ICMPV6:
-            self._fail_ping(error, now)
-            return None
         return error
 
     def _about(self, interface: Interface, code: int, quoted: bytes) -> TransportError | None:
@@ -177,7 +174,8 @@ class IcmpLayer:
             return None
         return TransportError(interface, code, source, destination, upper.protocol, quoted[upper.offset :])
 
-    def _fail_ping(self, error: TransportError, now: float) -> None:
+    def receive_error(self, error: TransportError, now: float) -> None:
+        """An error about an echo request of ours."""
         echo = error.transport
         if error.code == errno.EMSGSIZE or len(echo) < 8 or echo[0] != icmpv6.ECHO_REQUEST:
             return
@@ -185,7 +183,3 @@ class IcmpLayer:
         if ping is not None:
             ping.finish(now, os_error(error.code))
             self._host.mark_ready(ping)
-
-    def fail_local(self, error: TransportError, now: float) -> None:
-        """A ping found no neighbour."""
-        self._fail_ping(error, now)

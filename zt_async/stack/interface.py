@@ -32,7 +32,7 @@ class Connection(Protocol):
 
     def path_changed(self, now: float) -> None: ...
 
-    def abandon(self, code: int) -> None: ...
+    def fail(self, code: int) -> None: ...
 
 
 class Interface:
@@ -90,12 +90,9 @@ class Interface:
 
     def remove_address(self, address: ipaddress.IPv6Interface, now: float) -> None:
         """Connections of the address fail with ENETDOWN. Raises ValueError when the address is not there."""
-        if self._addresses.pop(address.packed, None) is None:
+        if address.packed not in self._addresses:
             raise ValueError(f"the interface does not have {address}")
-        self._host.generation += 1
-        for table in (self.tcp, *([self._local.tcp] if self._local else [])):
-            for connection in [c for c in table.values() if c.source == address.packed]:
-                connection.abandon(errno.ENETDOWN)
+        self._drop_address(address.packed)
 
     def set_mtu(self, mtu: int, now: float) -> None:
         """Segments of all connections follow at once. Raises ValueError outside 1280 to 65535."""
@@ -106,10 +103,10 @@ class Interface:
 
     def close(self) -> None:
         """Connections fail with ENETDOWN, neighbours are forgotten."""
-        for address in list(self._addresses.values()):
-            self.remove_address(address, 0.0)
+        for address in list(self._addresses):
+            self._drop_address(address)
         for connection in list(self.tcp.values()):
-            connection.abandon(errno.ENETDOWN)
+            connection.fail(errno.ENETDOWN)
         self.neighbors.close()
         self.link.outgoing = []
 
@@ -175,6 +172,13 @@ class Interface:
             self.neighbors.send(source, [packet], now)
         else:
             self.link.send(multicast_mac(destination), [packet])
+
+    def _drop_address(self, address: bytes) -> None:
+        del self._addresses[address]
+        self._host.generation += 1
+        for table in (self.tcp, self._local.tcp if self._local else {}):
+            for connection in [c for c in table.values() if c.source == address]:
+                connection.fail(errno.ENETDOWN)
 
     def take_frames(self) -> list[Frame]:
         """What is to be sent on the link."""

@@ -76,7 +76,7 @@ class IpLayer:
         Raises OSError: EADDRNOTAVAIL for a source that is not there, ENETUNREACH where no interface has an
         address, EHOSTUNREACH where no prefix or route holds the destination.
         """
-        if self.owner(destination, interface if interface is not self.local else None):
+        if self.owner(destination, interface) is not None:
             if source is None:
                 source = destination
             elif self.owner(source) is None:

@@ -124,8 +124,8 @@ class Stack:
         for _ in range(_MAX_LOCAL_ROUNDS):
             while host.scheduled:
                 scheduled, host.scheduled = host.scheduled, []
-                for sender in scheduled:
-                    sender.transmit(now)
+                for transmitter in scheduled:
+                    transmitter.transmit(now)
             if not host.loopback:
                 break
             packets, host.loopback = host.loopback, []
@@ -271,7 +271,7 @@ class Stack:
         elif error.protocol == ip.UDP:
             self._udp.receive_error(error)
         else:
-            self._icmp.fail_local(error, now)
+            self._icmp.receive_error(error, now)
 
 
 def _unpack(local: Address | None) -> tuple[bytes, int]:

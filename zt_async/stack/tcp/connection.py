@@ -1,6 +1,6 @@
 """A TCP connection: what its user calls, what it sends, its timers, and the short way in for ordinary segments.
 
-All other segments take the long way in :mod:`zt_async.stack.tcp.arrival`.
+All other segments take the long way in :mod:`zt_async.stack.tcp.incoming`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from zt_async.stack.addresses import Address, address_text
 from zt_async.stack.flow import Flow
 from zt_async.stack.host import Host, Socket
 from zt_async.stack.ip import os_error
-from zt_async.stack.tcp import arrival, state
+from zt_async.stack.tcp import incoming, state
 from zt_async.stack.tcp.options import TcpInfo, TcpOptions
 from zt_async.stack.tcp.receiver import Receiver
 from zt_async.stack.tcp.scoreboard import Sent
@@ -47,11 +47,9 @@ class TcpConnection(Socket):
     __slots__ = (
         *("_body", "_challenge_from", "_challenges", "_close_at", "_expected", "_handshake_at", "_host"),
         *("_keepalive_at", "_keepalive_probes", "_options", "_ports", "_pseudo", "_reset_due", "_syn_due"),
-        *("_syn_interval", "_time_waits", "_timer", "_verify", "discarding", "echo"),
-        *("eof_received", "error", "flow", "handshake_deadline", "key", "last_received", "listener", "local"),
+        *("_syn_interval", "_time_waits", "_timer", "_verify", "discarding", "echo", "eof_received", "error"),
+        *("flow", "handshake_deadline", "key", "last_received", "listener", "local", "local_mss", "peer_mss"),
         *(
-            "local_mss",
-            "peer_mss",
             "receiver",
             "remote",
             "scaling",
@@ -60,8 +58,9 @@ class TcpConnection(Socket):
             "sender",
             "soft_error",
             "source",
+            "state",
         ),
-        *("state", "syn_sent_at", "syns_sent", "wake_at", "window_field"),
+        *("syn_sent_at", "syns_sent", "wake_at", "window_field"),
     )
 
     def __init__(
@@ -261,12 +260,12 @@ class TcpConnection(Socket):
         seq, ack, layout, window = _PREDICTED.unpack_from(packet, offset + 4)
         receiver, sender = self.receiver, self.sender
         if layout & 0xFFF7 != self._expected or seq != receiver.nxt & MASK or body > end:
-            arrival.segment_arrives(self, tcp.parse(packet, offset, end), now)
+            incoming.segment_arrives(self, tcp.parse(packet, offset, end), now)
             return
         if sender.timestamps:
             word, value, echo = _TIMESTAMPS.unpack_from(packet, offset + 20)
             if word != _TIMESTAMP_WORD or (value - receiver.timestamp) & 0x80000000:
-                arrival.segment_arrives(self, tcp.parse(packet, offset, end), now)
+                incoming.segment_arrives(self, tcp.parse(packet, offset, end), now)
                 return
             if receiver.nxt <= receiver.acked_to:
                 receiver.timestamp = value
@@ -276,7 +275,7 @@ class TcpConnection(Socket):
         una = sender.una
         acked = una + ((ack - una) & MASK)
         if acked > sender.nxt or size > receiver.edge - receiver.nxt or (size and receiver.assembler.runs):
-            arrival.segment_arrives(self, tcp.parse(packet, offset, end), now)
+            incoming.segment_arrives(self, tcp.parse(packet, offset, end), now)
             return
         if acked != una or window != self.window_field or not size:
             self.take_ack(receiver.nxt, acked, window, (), size, now)
@@ -367,12 +366,8 @@ class TcpConnection(Socket):
     # -- the end
 
     def fail(self, code: int) -> None:
-        """End with an error for the user."""
+        """End with an error for the user, and without a word to the peer."""
         self.end(os_error(code))
-
-    def abandon(self, code: int) -> None:
-        """The interface or the address is gone: end without a word to the peer."""
-        self.fail(code)
 
     def end(self, error: OSError | None) -> None:
         """The connection is over; what was received in order can still be read."""

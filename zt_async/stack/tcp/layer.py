@@ -12,7 +12,7 @@ from zt_async.stack.icmp import TransportError
 from zt_async.stack.interface import Interface
 from zt_async.stack.ip import Arrival, IpLayer, os_error
 from zt_async.stack.ports import PortTable, ephemeral_ports
-from zt_async.stack.tcp import arrival as arrivals
+from zt_async.stack.tcp import incoming
 from zt_async.stack.tcp.connection import TcpConnection, connection_key
 from zt_async.stack.tcp.listener import TcpListener
 from zt_async.stack.tcp.options import TcpOptions
@@ -139,7 +139,7 @@ class TcpLayer:
         connection.state = State.SYN_RECEIVED
         connection.listener = listener
         connection.last_received = now
-        arrivals.take_syn(connection, segment, now)
+        incoming.take_syn(connection, segment, now)
         listener.add(connection)
         connection.begin_handshake(self._host.config.handshake_timeout, now)
         return True

@@ -52,6 +52,7 @@ class TcpListener(Socket):
             return None
         connection = self._accepted.popleft()
         connection.listener = None
+        connection.ready = False
         return connection
 
     def close(self, error: OSError | None = None) -> None:
@@ -79,6 +80,7 @@ class TcpListener(Socket):
             self._host.counters["tcp half-open dropped"] += 1
             next(iter(self._half_open)).end(None)
         self._half_open[connection] = None
+        connection.ready = True  # nobody can look at it before it is accepted
 
     def established(self, connection: TcpConnection) -> bool:
         """The handshake was completed; False when no more connections may wait."""

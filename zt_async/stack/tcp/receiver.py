@@ -179,6 +179,7 @@ class Receiver:
         if self._quick and self.nxt > self.acked_to:
             self._quick -= 1
         self.acked_to = self.nxt
+        self.dsack = None
         self.ack_now = False
         self.delayed_ack_at = inf
         self.out_of_order = 0
@@ -189,7 +190,6 @@ class Receiver:
         blocks = self.assembler.blocks(count)
         if self.dsack is not None:
             blocks.insert(0, self.dsack)
-            self.dsack = None
         return tuple([(left & MASK, right & MASK) for left, right in blocks[:count]])
 
     def tune(self, rtt: float, now: float) -> None:

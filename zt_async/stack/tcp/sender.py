@@ -443,8 +443,7 @@ class Sender:
         flight, self._urgent = self._urgent, []
         board, congestion = self.board, self.congestion
         if not self.queue.size and not board.has_lost and (self.fin_sent or not self.finishing):
-            if flight:
-                self._sent(flight, now)
+            self._sent(flight, now)
             return flight
         if not board.segments and self._last_sent + self.rtt.rto < now:
             congestion.on_idle()
@@ -467,10 +466,9 @@ class Sender:
             self._pace_credit -= size
             if stopped and credit < room:
                 self._pace_at = now + max(_MIN_PACE, (self._quantum() / 2 - self._pace_credit) / self._rate())
-        if flight:
-            self._sent(flight, now)
-        elif not board.segments and not stopped and self.persist_at == inf:
+        if not board.segments and not stopped and self.persist_at == inf:
             self.persist_at = now + self.rtt.rto  # the window is what holds us back
+        self._sent(flight, now)
         return flight
 
     def _cut_new(self, budget: int, flight: list[Sent], now: float) -> bool:
@@ -531,12 +529,13 @@ class Sender:
         return segment
 
     def _sent(self, flight: list[Sent], now: float) -> None:
-        if self.rto_at == inf:
+        """Start the timers of what is out."""
+        if self.rto_at == inf and self.board.segments:
             self.rto_at = now + self.rtt.rto  # RFC 6298 (5.1)
+        if flight:
             if flight[0].seq == self.una and not flight[0].retransmitted:
                 self.progress_at = now  # the wait for an acknowledgement begins
-        self._last_sent = now
-        if self._tlp_end is None:
+            self._last_sent = now
             self._schedule_probe(now)
 
     # -- pacing

@@ -18,6 +18,8 @@ class SendQueue:
         self.size = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        if type(data) is memoryview:
+            data = data.tobytes()  # its items may be larger than bytes
         size = len(data)
         pieces = self.pieces
         if size >= _GATHER:

@@ -62,7 +62,8 @@ class TimeWait:
     def path_changed(self, now: float) -> None:
         """Its segments are small."""
 
-    def abandon(self, code: int) -> None:
+    def fail(self, code: int) -> None:
+        """The interface or the address is gone."""
         self._table.remove(self)
 
     def can_be_reused(self, now: float) -> bool:
