@@ -5,7 +5,6 @@ ZeroTierError
 ├── NodeFailed                the node cannot run on: what happened is its ``__cause__`` or text
 │   ├── IdentityCollision     a root knows another node under this node's address
 │   └── PortUnavailable       (also OSError) no UDP socket could be bound
-├── NotOnline                 no root answered (only where a caller asked to be told)
 ├── NetworkError              about one network, in ``.network_id``
 │   ├── NetworkNotJoined
 │   ├── NetworkNotFound       its controller does not know it, or cannot configure it
@@ -40,10 +39,6 @@ class IdentityCollision(NodeFailed):
 
 class PortUnavailable(NodeFailed, OSError):
     """A UDP port could not be bound."""
-
-
-class NotOnline(ZeroTierError):
-    """No root can be reached."""
 
 
 class NetworkError(ZeroTierError):

@@ -91,7 +91,7 @@ class NetworkId(_Number):
 
     @classmethod
     def ad_hoc(cls, first_port: int, last_port: int) -> Self:
-        """The IPv6 ad-hoc network that is open to TCP and UDP ports ``first_port`` to ``last_port``."""
+        """The IPv6 ad-hoc network in which TCP connections can be made to ports ``first_port`` to ``last_port``."""
         if not 0 <= first_port <= last_port <= 0xFFFF:
             raise ValueError(f"ports {first_port} to {last_port} are no range within 0 to 65535")
         return cls(0xFF << 56 | first_port << 40 | last_port << 24)

@@ -20,7 +20,7 @@ import zt_async as zt
 from zt_async.wire.packet import Suite
 
 from . import ours
-from .libzt_peer import Code, LibztPeer
+from .libzt_peer import LibztPeer
 from .namespaces import Lab
 from .peer import SERVERS
 
@@ -100,7 +100,7 @@ async def test_libzt_nodes_come_online_and_meet_through_our_root(world: World) -
     anna = world.peers["anna"]
     assert (await anna.connect(world.ips["bert"], SERVERS["echo"], patience=30)).errno == 0
     await anna.echo(world.ips["bert"], SERVERS["echo"], 100_000, rate=RATE)
-    await anna.wait_event(Code.PEER_DIRECT, world.nodes["bert"])
+    await anna.until_direct(world.ips["bert"], SERVERS["udp_echo"], world.lab["root"])
     assert world.root.status.is_root
     known = {peer.address for peer in world.root.peers}
     assert set(world.nodes.values()) <= known

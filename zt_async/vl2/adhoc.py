@@ -24,7 +24,7 @@ class NoSuchNetwork(ValueError):
 
 
 def port_range_rules(first: int, last: int) -> tuple[Rule, ...]:
-    """IPv6 only; ICMPv6 is free, new TCP connections and UDP reach ports ``first`` to ``last``."""
+    """IPv6 only; ICMPv6 and UDP are free, new TCP connections reach ports ``first`` to ``last``."""
     return (
         Rule(RuleType.MATCH_ETHERTYPE, (IPV6,), inverted=True),
         _DROP,
