@@ -137,7 +137,7 @@ class Contact:
         if attempt.tries == len(attempt.delays) or self._vl1.topology.peers.get(peer.address) is not peer:
             return True
         return any(
-            entry.path.endpoint == attempt.endpoint and entry.path.last_answer > attempt.since
+            entry.path.endpoint == attempt.endpoint and entry.path.last_answer >= attempt.since
             for entry in peer.entries
         )
 
