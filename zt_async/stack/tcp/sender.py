@@ -104,7 +104,7 @@ class Sender:
         self._delivered = self._sent_out = 0  # of RFC 6937, since recovery began
         self._prior: tuple[int, float] = (0, inf)  # window and threshold before the latest recovery
         self._timed_out_at: float | None = None  # until the first answer to what the timeout repeated
-        self._repeated: set[int] = set()  # segments sent again since then, and not yet known to be needless
+        self._repeated: dict[int, None] = {}  # segments sent again since then, not yet known to be needless
         self._tlp_end: int | None = None
         self._tlp_repeats = False
         self._urgent: list[Sent] = []  # goes out with the next flight, whatever the windows say
@@ -325,7 +325,7 @@ class Sender:
     def _forget_repeat(self, seq: int) -> None:
         """RFC 3708: when everything that was repeated had arrived, there was reordering and no congestion."""
         if seq in self._repeated:
-            self._repeated.remove(seq)
+            del self._repeated[seq]
             if not self._repeated:
                 self._undo()
 
@@ -454,7 +454,7 @@ class Sender:
         if board.has_lost:
             budget -= board.take_lost(budget, now, flight)
             self.total_retransmits += len(flight) - before
-            self._repeated.update([segment.seq for segment in flight[before:]])
+            self._repeated.update([(segment.seq, None) for segment in flight[before:]])
         stopped = board.has_lost
         if not stopped:
             stopped = self._cut_new(budget, flight, now)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 _GATHER = 4096  # smaller writes are gathered into one piece, so that they cost no more than their bytes
+_TRIM = 64  # pieces
 
 
 class SendQueue:
     """Written in pieces of any size, taken in pieces of any size. Large ``bytes`` are kept, not copied."""
 
-    __slots__ = ("_offset", "pieces", "size")
+    __slots__ = ("_first", "_offset", "pieces", "size")
 
     def __init__(self) -> None:
-        self.pieces: deque[bytes | bytearray] = deque()
-        self._offset = 0  # what is taken of the first piece
+        # A list and not a deque, whose first block alone would be a fifth of an idle connection.
+        self.pieces: list[bytes | bytearray] = []
+        self._first = 0  # index of the first piece that is not used up
+        self._offset = 0  # what is taken of it
         self.size = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -24,7 +25,7 @@ class SendQueue:
         pieces = self.pieces
         if size >= _GATHER:
             pieces.append(data if type(data) is bytes else bytes(data))
-        elif pieces and type(tail := pieces[-1]) is bytearray and len(tail) < _GATHER:
+        elif self.size and type(tail := pieces[-1]) is bytearray and len(tail) < _GATHER:
             tail += data
         elif size:
             pieces.append(bytearray(data))
@@ -33,8 +34,7 @@ class SendQueue:
     def take(self, size: int) -> bytes:
         """The next ``size`` bytes, which must be there."""
         self.size -= size
-        pieces = self.pieces
-        first = pieces[0]
+        first = self.pieces[self._first]
         start = self._offset
         stop = start + size
         if stop < len(first):
@@ -42,18 +42,26 @@ class SendQueue:
             return bytes(first[start:stop])
         parts = [first[start:] if start else first]
         size -= len(first) - start
-        pieces.popleft()
+        self._use_up()
         while size:
-            first = pieces[0]
+            first = self.pieces[self._first]
             if size < len(first):
                 parts.append(first[:size])
                 break
             parts.append(first)
             size -= len(first)
-            pieces.popleft()
+            self._use_up()
         self._offset = size
         return b"".join(parts)
 
     def clear(self) -> None:
-        self.pieces.clear()
-        self._offset = self.size = 0
+        self.pieces = []
+        self._first = self._offset = self.size = 0
+
+    def _use_up(self) -> None:
+        pieces = self.pieces
+        pieces[self._first] = b""
+        self._first += 1
+        if self._first == len(pieces) or self._first >= max(_TRIM, len(pieces) // 2):
+            del pieces[: self._first]
+            self._first = 0
