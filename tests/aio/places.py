@@ -11,6 +11,7 @@ import pytest
 import uvloop
 
 import zt_async as zt
+from zt_async.stack.tcp.connection import TcpConnection
 from zt_async.testing import VirtualLoop, private_world
 
 TIME_LIMIT = 3600.0  # simulated seconds
@@ -102,6 +103,13 @@ def address_of(node: zt.Node) -> str:
     """The text of a node's IPv6 address."""
     (network,) = node.networks.values()
     return str(network.ipv6)
+
+
+def open_connections(node: zt.Node) -> list[TcpConnection]:
+    """What the node's stack holds, but for TIME-WAIT."""
+    stack = node.core.stack
+    tables = [interface.tcp for interface in (*stack.interfaces, stack._ip.local)]
+    return [held for table in tables for held in table.values() if isinstance(held, TcpConnection)]
 
 
 class Recorder(asyncio.Protocol):

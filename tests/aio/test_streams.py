@@ -443,7 +443,9 @@ async def test_addresses_and_other_information(place):
     client, server, listening = await pair(place)
     for here, there in ((client, server), (server, client)):
         name, peer = (here.transport.get_extra_info(what) for what in ("sockname", "peername"))
-        assert (peer, name) == tuple(there.transport.get_extra_info(what) for what in ("sockname", "peername"))
+        assert (peer, name) == tuple(
+            there.transport.get_extra_info(what) for what in ("sockname", "peername")
+        )
         sock = here.transport.get_extra_info("socket")
         assert sock.getsockname() == name
         assert sock.getpeername() == peer

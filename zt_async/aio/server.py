@@ -23,7 +23,7 @@ class ServerOptions(TypedDict, total=False):
     """What ``create_server`` and ``start_server`` take besides host and port, as asyncio's own do."""
 
     backlog: int
-    """Half-open connections, and again established ones that wait to be taken; 100 if not given."""
+    """Connections that are about to be established; at least the stack's own ``listen_backlog``."""
     ssl: ssl_module.SSLContext | None
     """Speak TLS."""
     ssl_handshake_timeout: float | None
@@ -67,6 +67,8 @@ class Server(asyncio.AbstractServer):
     def bind(self, addresses: Iterable[tuple[str, int]], *, backlog: int, reuse_port: bool) -> None:
         """Bind all addresses, or none. Raises OSError."""
         driver = self._driver
+        # Connections are taken at once, so that it is the half-open ones that the backlog bounds.
+        backlog = max(backlog, driver.core.config.stack.listen_backlog)
         try:
             for address in addresses:
                 listener = driver.core.stack.listen_tcp(
