@@ -512,6 +512,9 @@ class VL1:
                 self._unlearned_path(peer, path, verb, now)
         elif not peer.entries:
             self.reporter.relayed(peer, now)
+        elif (direct := peer.best_path(now)) is not None and direct.is_alive(now) and direct.blame(now):
+            peer.paths_changed()
+            self.contact.attempt(peer, direct.socket, direct.endpoint, now)
         if now - peer.last_trusted < 600.0:
             self.contact.maybe_push(peer, path, hops, now)
 

@@ -15,6 +15,7 @@ ANY_SOCKET: Final = -1
 PATH_ALIVE: Final = 19.0  # s since something was received
 PATH_QUIET: Final = 0.5  # s of silence after which packets sent count as unanswered, and so long till a probe
 PROBE_TIME: Final = 1.5  # s that a path under traffic has to answer
+BLAME_INTERVAL: Final = 30.0  # s
 PROBE_INTERVAL: Final = 5.0  # s between rounds of probes of a path that traffic goes around
 PATH_EXPIRATION: Final = 243.0  # s since an authentic packet came
 TRUST_EXPIRATION: Final = 600.0  # s
@@ -29,6 +30,7 @@ class Path:
 
     __slots__ = (
         "asked",
+        "blamed",
         "doubted",
         "echo_answered",
         "endpoint",
@@ -57,6 +59,8 @@ class Path:
         """When a packet went out that nothing came back for, or the last round of probes after that."""
         self.asked = NEVER
         """When the first of these rounds began."""
+        self.blamed = NEVER
+        """When its peer last seemed to go around it."""
         self.latency_ms: float | None = None
         self.outbox: list[bytes] = []
         self.trusted_path_id = 0
@@ -86,6 +90,17 @@ class Path:
 
     def is_trusted(self, now: float) -> bool:
         return now - self.last_trusted < TRUST_EXPIRATION
+
+    def blame(self, now: float) -> bool:
+        """Hold the path for dead until it answers, because its peer goes around it; at most every 30 s.
+
+        False where something came over it just now, or it was blamed in vain: some peers can only be met one way.
+        """
+        if now - self.last_answer <= PROBE_TIME or now - self.blamed < BLAME_INTERVAL:
+            return False
+        self.blamed = self.doubted = now
+        self.asked = now - PROBE_TIME
+        return True
 
     def is_vouched_for(self, trusted_path_id: bytes) -> bool:
         """Whether packets in the clear with this ID are believed when they come over this path."""
