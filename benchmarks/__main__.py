@@ -21,9 +21,7 @@ RESULTS = Path(__file__).parent / "results"
 def parse_arguments() -> argparse.Namespace:
     names = [measurement.__name__ for measurement in MEASUREMENTS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument(
-        "--quick", action="store_true", help="less of everything: minutes instead of a quarter hour"
-    )
+    parser.add_argument("--quick", action="store_true", help="less of everything, for a first impression")
     parser.add_argument("--only", action="append", choices=names, help="this measurement; may be given again")
     parser.add_argument(
         "--pairs", nargs="+", metavar="CLIENT-SERVER", help="of ours and libzt: default all four"

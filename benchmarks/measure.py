@@ -56,7 +56,7 @@ class Effort:
     repeats: int = 3
 
 
-QUICK = Effort(round_trips=300, connect_seconds=1, idle_connections=200, bulk_seconds=1, repeats=1)
+QUICK = Effort(round_trips=300, connect_seconds=1, bulk_seconds=1, repeats=1)
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ async def median_speed(pair: Pair, *, up: int, down: int = 0) -> float:
 async def bulk(pair: Pair, *, up: int, down: int = 0) -> Bulk:
     ports = (SERVERS["discard"], SERVERS["source"])
     seconds = pair.effort.bulk_seconds
-    done = await pair.client.bulk(pair.ip, *ports, up=up, down=down, seconds=seconds, within=seconds + 60)
+    done = await pair.client.bulk(pair.ip, *ports, up=up, down=down, seconds=seconds, within=seconds + 25)
     if done.failed:
         raise PeerFailed(f"{done.failed:.0f} of {up + down} streams failed, errno {done.errno:.0f}")
     return done

@@ -25,6 +25,7 @@
 
 static const uint64_t ENDLESS = ~0ull;
 static const size_t CHUNK = 65536;
+static const double STALLED = 15; /* seconds without a byte after which a stream of lab_bulk fails */
 
 static uint64_t now_ns() {
     timespec t;
@@ -396,7 +397,7 @@ static void upload(const char *ip, int port, double seconds, double rate, Flow *
     if (fd < 0) return;
     Pace pace{rate};
     std::vector<uint8_t> buffer(pace.chunk());
-    set_timeout(fd, 30);
+    set_timeout(fd, STALLED);
     f->begin = now_ns();
     uint64_t until = f->begin + (uint64_t)(seconds * 1e9), answer;
     while (now_ns() < until) {
@@ -414,7 +415,7 @@ static void download(const char *ip, int port, double seconds, double rate, Flow
     if (fd < 0) return;
     std::vector<uint8_t> buffer(CHUNK);
     uint64_t request[3] = {ENDLESS, 0, (uint64_t)rate};
-    set_timeout(fd, 30);
+    set_timeout(fd, STALLED);
     f->begin = now_ns();
     uint64_t until = f->begin + (uint64_t)(seconds * 1e9);
     if (!send_all(fd, request, sizeof request)) f->error = *zts.error;
