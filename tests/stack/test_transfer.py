@@ -241,6 +241,31 @@ def test_pacing_spreads_a_window_over_the_round_trip():
     assert longest_burst(False) > 80
 
 
+def test_connections_with_much_to_send_take_turns():
+    network = Network(15)
+    a, b = (network.add_host(Wire(delay=0.0005)) for _ in range(2))
+    listener = b.stack.listen_tcp(("::", PORT), now=network.now)
+    pairs = [network.connect(a, b, listener) for _ in range(2)]
+    for near, _ in pairs:
+        near.send(bytes(5_000_000))
+
+    def arrived() -> bool:
+        for _, far in pairs:
+            far.receive()
+        return not any(near.unsent + near.unacked for near, _ in pairs)
+
+    assert network.run(arrived, 60)
+    for near, _ in pairs:
+        assert near.info().congestion_window > 200 * 2728
+        near.send(bytes(2_000_000))
+    flights = []
+    for _ in range(3):
+        flights.append(sum(len(frames) for _, frames in a.stack.frames_to_send(network.now)))
+        assert a.stack.next_timer() <= network.now
+        a.stack.handle_timer(network.now)
+    assert flights == [2 * 64] * 3
+
+
 def test_a_reader_that_stops_stops_the_sender():
     network = Network(13)
     a, b = network.add_host(Wire(delay=0.001)), network.add_host(Wire(delay=0.001))

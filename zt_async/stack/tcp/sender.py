@@ -24,7 +24,7 @@ _PACE_FROM = 0.005  # s of round trip; below that a timer is no finer than the w
 _PACE_QUANTUM = 0.002  # s worth of data sent at once
 _MIN_QUANTUM = 10  # segments
 _MIN_PACE = 0.001  # s
-_UNPACED = 1 << 62
+_MAX_BURST = 64  # segments in one flight, so that others get their turn and acknowledgements come in
 
 
 class Recovery(Enum):
@@ -40,30 +40,13 @@ class Sender:
     """Sequence numbers are unwrapped (:mod:`zt_async.stack.tcp.seq`), times monotonic seconds, sizes bytes."""
 
     __slots__ = (
-        *("_config", "_cwnd_limited", "_delivered", "_dup_bytes", "_duplicates", "_hystart", "_last_sent"),
-        *(
-            "_pace_at",
-            "_pace_credit",
-            "_pace_updated",
-            "_prior",
-            "_recover_from",
-            "_recovery_end",
-            "_repeated",
-        ),
-        *("_sent_out", "_timed_out_at", "_tlp_end", "_tlp_repeats", "_urgent", "_window_ack", "_window_seq"),
-        *(
-            "board",
-            "bytes_acked",
-            "congestion",
-            "fin_sent",
-            "finishing",
-            "iss",
-            "max_window",
-            "mss",
-            "nodelay",
-        ),
-        *("nxt", "persist_at", "probe_at", "progress_at", "queue", "recovery", "reorder_at", "rto_at", "rtt"),
-        *("sack", "timeouts", "timestamp_offset", "timestamps", "total_retransmits", "una", "window"),
+        *("_config", "_cwnd_limited", "_delivered", "_dup_bytes", "_duplicates", "_hystart"),
+        *("_last_sent", "_pace_at", "_pace_credit", "_pace_updated", "_prior", "_recover_from"),
+        *("_recovery_end", "_repeated", "_sent_out", "_timed_out_at", "_tlp_end", "_tlp_repeats"),
+        *("_urgent", "_window_ack", "_window_seq", "board", "bytes_acked", "congestion", "fin_sent"),
+        *("finishing", "iss", "max_window", "mss", "nodelay", "nxt", "persist_at", "probe_at"),
+        *("progress_at", "queue", "recovery", "reorder_at", "rto_at", "rtt", "sack", "timeouts"),
+        *("timestamp_offset", "timestamps", "total_retransmits", "una", "window"),
     )
 
     def __init__(self, config: StackConfig, iss: int, timestamp_offset: int, mss: int) -> None:
@@ -462,10 +445,10 @@ class Sender:
         if self.recovery is Recovery.FAST:
             self._sent_out += size
         self._cwnd_limited = stopped or (congestion.in_slow_start and 2 * self.in_flight >= congestion.cwnd)
-        if credit is not _UNPACED:
+        if self._is_paced:
             self._pace_credit -= size
-            if stopped and credit < room:
-                self._pace_at = now + max(_MIN_PACE, (self._quantum() / 2 - self._pace_credit) / self._rate())
+        if stopped and credit < room:
+            self._pace_at = self._next_pace(now)
         if not board.segments and not stopped and self.persist_at == inf:
             self.persist_at = now + self.rtt.rto  # the window is what holds us back
         self._sent(flight, now)
@@ -540,15 +523,25 @@ class Sender:
 
     # -- pacing
 
-    def _pace(self, now: float) -> int:
-        """How many bytes the path takes at once without a burst that its queues may not."""
+    @property
+    def _is_paced(self) -> bool:
         srtt = self.rtt.srtt
-        if not self._config.pacing or srtt is None or srtt < _PACE_FROM:
-            return _UNPACED
+        return self._config.pacing and srtt is not None and srtt >= _PACE_FROM
+
+    def _pace(self, now: float) -> int:
+        """How many bytes may go in one flight: what the path takes at once without overrunning its queues."""
+        if not self._is_paced:
+            return _MAX_BURST * self.mss
         elapsed = now - self._pace_updated
         self._pace_updated = now
         self._pace_credit = min(self._pace_credit + elapsed * self._rate(), self._quantum())
         return int(self._pace_credit)
+
+    def _next_pace(self, now: float) -> float:
+        """When the next flight may go."""
+        if not self._is_paced:
+            return now
+        return now + max(_MIN_PACE, (self._quantum() / 2 - self._pace_credit) / self._rate())
 
     def _rate(self) -> float:
         """Bytes a second: somewhat more than a window for each round trip, so that the window still rules."""
