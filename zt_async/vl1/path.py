@@ -96,7 +96,8 @@ class Path:
 
         False where something came over it just now, or it was blamed in vain: some peers can only be met one way.
         """
-        if now - self.last_answer <= PROBE_TIME or now - self.blamed < BLAME_INTERVAL:
+        silence = now - self.last_answer
+        if not PROBE_TIME < silence < PATH_EXPIRATION or now - self.blamed < BLAME_INTERVAL:
             return False
         self.blamed = self.doubted = now
         self.asked = now - PROBE_TIME
