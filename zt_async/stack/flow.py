@@ -15,8 +15,9 @@ class Flow:
     """Cached where the packets come from: a route is looked up once, a header is made once for each size."""
 
     __slots__ = (
-        *("_cached_header", "_cached_length", "_host", "_neighbor", "_next_hop", "destination", "hop_limit"),
-        *("interface", "is_local", "mtu", "protocol", "pseudo_sum", "source", "traffic_class"),
+        *("_cached_header", "_cached_length", "_host", "_neighbor", "_next_hop", "destination"),
+        *("hop_limit", "interface", "is_local", "mtu", "protocol", "pseudo_sum", "source"),
+        *("traffic_class",),
     )
 
     def __init__(

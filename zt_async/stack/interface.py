@@ -39,8 +39,9 @@ class Interface:
     """Made by ``Stack.add_interface``; ``name`` is what the caller knows it by."""
 
     __slots__ = (
-        "_addresses", "_host", "_local", "_path_mtus", "link", "link_local", "mtu", "name", "neighbors", "tcp"
-    )  # fmt: skip
+        *("_addresses", "_host", "_local", "_path_mtus", "link", "link_local", "mtu", "name"),
+        *("neighbors", "tcp"),
+    )
 
     def __init__(
         self, host: Host, name: Hashable, mac: MACAddress, mtu: int, local: Interface | None

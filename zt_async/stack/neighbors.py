@@ -47,16 +47,8 @@ class Neighbor:
     """One address on the link. A sender may use ``mac`` as it is while ``fresh_until`` lies ahead."""
 
     __slots__ = (
-        "_cache",
-        "address",
-        "attempts",
-        "deadline",
-        "fresh_until",
-        "mac",
-        "source",
-        "state",
-        "timer",
-        "waiting",
+        *("_cache", "address", "attempts", "deadline", "fresh_until", "mac", "source", "state"),
+        *("timer", "waiting"),
     )
 
     def __init__(self, cache: NeighborCache, address: bytes) -> None:

@@ -23,8 +23,8 @@ class UdpEndpoint(Socket):
     """A UDP socket; made by ``Stack.open_udp``."""
 
     __slots__ = (
-        *("_errors", "_flows", "_generation", "_hop_limit", "_layer", "_queue", "_queued", "_traffic_class"),
-        *("binding", "closed", "dropped", "error", "local", "remote"),
+        *("_errors", "_flows", "_generation", "_hop_limit", "_layer", "_queue", "_queued"),
+        *("_traffic_class", "binding", "closed", "dropped", "error", "local", "remote"),
     )
 
     def __init__(self, layer: UdpLayer, binding: Binding, remote: tuple[bytes, int] | None) -> None:

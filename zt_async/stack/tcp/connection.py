@@ -45,21 +45,12 @@ class TcpConnection(Socket):
     """Made by ``Stack.connect_tcp`` and ``TcpListener.accept``; look at it when ``Stack.take_ready`` names it."""
 
     __slots__ = (
-        *("_body", "_challenge_from", "_challenges", "_close_at", "_expected", "_handshake_at", "_host"),
-        *("_keepalive_at", "_keepalive_probes", "_options", "_ports", "_pseudo", "_reset_due", "_syn_due"),
-        *("_syn_interval", "_time_waits", "_timer", "_verify", "discarding", "echo", "eof_received", "error"),
-        *("flow", "handshake_deadline", "key", "last_received", "listener", "local", "local_mss", "peer_mss"),
-        *(
-            "receiver",
-            "remote",
-            "scaling",
-            "scheduled",
-            "send_scale",
-            "sender",
-            "soft_error",
-            "source",
-            "state",
-        ),
+        *("_body", "_challenge_from", "_challenges", "_close_at", "_expected", "_handshake_at"),
+        *("_host", "_keepalive_at", "_keepalive_probes", "_options", "_ports", "_pseudo"),
+        *("_reset_due", "_syn_due", "_syn_interval", "_time_waits", "_timer", "_verify"),
+        *("discarding", "echo", "eof_received", "error", "flow", "handshake_deadline", "key"),
+        *("last_received", "listener", "local", "local_mss", "peer_mss", "receiver", "remote"),
+        *("scaling", "scheduled", "send_scale", "sender", "soft_error", "source", "state"),
         *("syn_sent_at", "syns_sent", "wake_at", "window_field"),
     )
 
@@ -409,7 +400,7 @@ class TcpConnection(Socket):
 
     def _transmit_data(self, now: float) -> None:
         sender, receiver = self.sender, self.receiver
-        if receiver.nxt >= receiver.measure_to:
+        if receiver.nxt - receiver.buffered >= receiver.measure_to:
             rtt = sender.rtt.srtt or 0.0
             if self.echo is not None:
                 rtt = max(rtt, now - sender.echoed_by(self.echo, now))

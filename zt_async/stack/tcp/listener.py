@@ -15,8 +15,8 @@ class TcpListener(Socket):
     """Made by ``Stack.listen_tcp``. ``take_ready`` names it when there is something to accept."""
 
     __slots__ = (
-        *("_accepted", "_half_open", "_host", "_table", "backlog", "binding", "closed", "error", "listening"),
-        *("local", "options"),
+        *("_accepted", "_half_open", "_host", "_table", "backlog", "binding", "closed"),
+        *("error", "listening", "local", "options"),
     )
 
     def __init__(

@@ -20,29 +20,10 @@ class Receiver:
     """Sequence numbers are unwrapped (:mod:`zt_async.stack.tcp.seq`), times monotonic seconds, sizes bytes."""
 
     __slots__ = (
-        *(
-            "_config",
-            "_max_limit",
-            "_measure_from",
-            "measure_to",
-            "_quick",
-            "ack_now",
-            "acked_to",
-            "assembler",
-        ),
-        *(
-            "buffered",
-            "bytes_received",
-            "delayed_ack_at",
-            "dsack",
-            "edge",
-            "fin_at",
-            "irs",
-            "limit",
-            "mss",
-            "nxt",
-        ),
-        *("out_of_order", "pieces", "scale", "timestamp", "timestamp_at"),
+        *("_config", "_max_limit", "_measure_from", "_quick", "ack_now", "acked_to"),
+        *("assembler", "buffered", "bytes_received", "delayed_ack_at", "dsack", "edge"),
+        *("fin_at", "irs", "limit", "measure_to", "mss", "nxt", "out_of_order", "pieces"),
+        *("scale", "timestamp", "timestamp_at"),
     )
 
     def __init__(self, config: StackConfig, limit: int, max_limit: int) -> None:
@@ -193,12 +174,14 @@ class Receiver:
         return tuple([(left & MASK, right & MASK) for left, right in blocks[:count]])
 
     def tune(self, rtt: float, now: float) -> None:
-        """A window full arrived: double it when that took two round trips at most and the reader keeps up."""
-        keeps_up = self.buffered <= self.limit // 4
-        if keeps_up and now - self._measure_from <= 2 * rtt and self.limit < self._max_limit:
+        """A window full was read: double it when that took two round trips at most.
+
+        Then the sender fills the window, and the reader keeps up.
+        """
+        if now - self._measure_from <= 2 * rtt and self.limit < self._max_limit:
             self.limit = min(2 * self.limit, self._max_limit)
         self._measure_from = now
-        self.measure_to = self.nxt + self.limit
+        self.measure_to = self.nxt - self.buffered + self.limit
 
     def _window_opens(self) -> bool:
         """The reader made so much room that the sender should hear of it."""

@@ -37,8 +37,8 @@ class Scoreboard:
     """Sequence numbers are the unwrapped ones of :mod:`zt_async.stack.tcp.seq`."""
 
     __slots__ = (
-        *("_disordered_to", "_dsack_round", "_fack", "_lost", "_rack_end", "_rack_rtt", "_rack_sent_at"),
-        *("_reorder_steps", "_reordering", "_sacked_segments", "_seen_blocks"),
+        *("_disordered_to", "_dsack_round", "_fack", "_lost", "_rack_end", "_rack_rtt"),
+        *("_rack_sent_at", "_reorder_steps", "_reordering", "_sacked_segments", "_seen_blocks"),
         *("disordered", "dsack", "in_flight", "rtt_sample", "segments"),
     )
 

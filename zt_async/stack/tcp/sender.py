@@ -42,11 +42,12 @@ class Sender:
     __slots__ = (
         *("_config", "_cwnd_limited", "_delivered", "_dup_bytes", "_duplicates", "_hystart"),
         *("_last_sent", "_pace_at", "_pace_credit", "_pace_updated", "_prior", "_recover_from"),
-        *("_recovery_end", "_repeated", "_sent_out", "_timed_out_at", "_tlp_end", "_tlp_repeats"),
-        *("_urgent", "_window_ack", "_window_seq", "board", "bytes_acked", "congestion", "fin_sent"),
-        *("finishing", "iss", "max_window", "mss", "nodelay", "nxt", "persist_at", "probe_at"),
-        *("progress_at", "queue", "recovery", "reorder_at", "rto_at", "rtt", "sack", "timeouts"),
-        *("timestamp_offset", "timestamps", "total_retransmits", "una", "window"),
+        *("_recovery_end", "_repeated", "_sent_out", "_timed_out_at", "_tlp_end"),
+        *("_tlp_repeats", "_urgent", "_window_ack", "_window_seq", "board", "bytes_acked"),
+        *("congestion", "fin_sent", "finishing", "iss", "max_window", "mss", "nodelay", "nxt"),
+        *("persist_at", "probe_at", "progress_at", "queue", "recovery", "reorder_at", "rto_at"),
+        *("rtt", "sack", "timeouts", "timestamp_offset", "timestamps", "total_retransmits"),
+        *("una", "window"),
     )
 
     def __init__(self, config: StackConfig, iss: int, timestamp_offset: int, mss: int) -> None:

@@ -20,8 +20,8 @@ class TimeWait:
     """Answers what the former peer may still send; much smaller than a connection."""
 
     __slots__ = (
-        *("_table", "echo_base", "expires", "flow", "key", "local_port", "nxt", "remote_port", "since"),
-        *("source", "timestamp", "timestamp_offset", "una", "window"),
+        *("_table", "echo_base", "expires", "flow", "key", "local_port", "nxt", "remote_port"),
+        *("since", "source", "timestamp", "timestamp_offset", "una", "window"),
     )
 
     def __init__(self, table: TimeWaitTable, connection: TcpConnection, now: float) -> None:
