@@ -9,9 +9,11 @@ import pytest
 import pytest_asyncio
 
 from zt_async.crypto.identity import Identity
-from zt_async.testing import private_world
+from zt_async.testing import VirtualLoop, private_world
 
 from .places import LOOPS, place_of_this_loop, turns
+
+REAL_TIME_LIMIT = 10.0  # s
 
 
 def pytest_asyncio_loop_factories(config, item):
@@ -30,6 +32,12 @@ def proofs_of_work():
         yield
 
 
+def give_up():
+    """A signal's exception would only end a callback."""
+    for task in asyncio.all_tasks():
+        task.cancel("this test takes too long")
+
+
 @pytest_asyncio.fixture
 async def reports():
     """What was reported to the loop's exception handler. A test that expects something clears the list.
@@ -37,9 +45,13 @@ async def reports():
     At its end no task may be left.
     """
     found = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: found.append(context))
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: found.append(context))
     before = asyncio.all_tasks()
+    watchdog = loop.call_later(REAL_TIME_LIMIT, give_up) if not isinstance(loop, VirtualLoop) else None
     yield found
+    if watchdog is not None:
+        watchdog.cancel()
     await turns(20)
     assert asyncio.all_tasks() - before - {asyncio.current_task()} == set()
     assert found == []

@@ -296,16 +296,17 @@ async def test_a_protocol_that_fails_at_once(place, reports):
 
 @SIMULATED
 async def test_options_of_a_listening_socket_are_those_of_its_connections(place):
-    client, server, listening = await pair(place)
-    listening.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    _, later = await place.client.create_connection(Recorder, place.host, port_of(listening))
-    assert listening.sockets[0].getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-    with pytest.raises(OSError, match="not connected"):
-        listening.sockets[0].getpeername()
-    for recorder in (client, later):
-        recorder.transport.close()
-        await recorder.lost
-    listening.close()
+    async with await place.server.create_server(Recorder, place.host, 0) as server:
+        (sock,) = server.sockets
+        first, _ = await place.client.create_connection(Recorder, place.host, port_of(server))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        second, _ = await place.client.create_connection(Recorder, place.host, port_of(server))
+        assert [accepted.options.keepalive for accepted in open_connections(place.server)] == [False, True]
+        with pytest.raises(OSError, match="not connected"):
+            sock.getpeername()
+        first.close()
+        second.close()
 
 
 @SIMULATED

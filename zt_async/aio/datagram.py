@@ -54,7 +54,7 @@ class DatagramTransport(asyncio.DatagramTransport):
         self._finish(None)
 
     def _call(self, method: Callable[..., object], *arguments: object) -> None:
-        """Call the protocol, unless it is told of nothing any more; its failure ends this endpoint and nothing else."""
+        """Call the protocol, unless it is told of nothing any more; what it raises is reported, and that is all."""
         if self._closing:
             return
         try:
@@ -68,7 +68,6 @@ class DatagramTransport(asyncio.DatagramTransport):
                     "protocol": self._protocol,
                 }
             )
-            self._finish(error)
 
     def _finish(self, error: Exception | None) -> None:
         if self._closing:
