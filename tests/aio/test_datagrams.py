@@ -242,13 +242,23 @@ async def test_without_addresses_on_all_networks(place):
 @OURS
 async def test_endpoints_share_a_port_if_all_agree(place):
     shared = {"local_addr": (place.host, 7000), "reuse_port": True}
-    servers = [await open_endpoint(place.server, **shared) for _ in range(2)]
+    counts = [0, 0]
+
+    def counting(number):
+        class Counting(Echo):
+            def datagram_received(self, data, addr):
+                counts[number] += 1
+                super().datagram_received(data, addr)
+
+        return Counting
+
+    servers = [await open_endpoint(place.server, counting(number), **shared) for number in range(2)]
     clients = [await open_endpoint(place.client, remote_addr=(place.host, 7000)) for _ in range(20)]
-    for count, client in enumerate(clients, 1):
+    for client in clients:
         client.transport.sendto(b"x")
-        while sum(server.received.qsize() for server in servers) < count:
-            await asyncio.sleep(0.001)
-    assert all(server.received.qsize() for server in servers)
+        await client.received.get()
+    assert sum(counts) == 20
+    assert all(counts)
     for endpoint in (*servers, *clients):
         await endpoint.end()
 
