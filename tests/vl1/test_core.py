@@ -154,3 +154,21 @@ def test_a_run_is_the_same_every_time_for_its_seed():
         world.chat(world.members[0], world.members[1], 5)
         runs.append(run)
     assert runs[0] == runs[1] != runs[2]
+
+
+def test_a_peer_that_was_started_again_on_another_port_is_met_there_within_seconds():
+    world = SmallWorld(2)
+    a, b = world.members
+    world.online()
+    world.chat(a, b, 2, 0.2)
+    assert world.is_direct(a, b)
+    host = world.hosts[1]
+    world.net.detach(host)
+    host.close()
+    host.bind(host.addresses[0], 10_000)
+    again = world.add(2, host)
+    world.run_until(lambda: again.is_online(world.now))
+    assert all(lost < 2 for lost in world.chat(a, again, 5, 0.1))
+    assert world.tell(a, again, b"after") < 0.02
+    path = peer_of(a, again).best_path(world.now)
+    assert path.endpoint == host.sockets[1]

@@ -172,10 +172,10 @@ def test_a_path_to_the_same_host_takes_the_place_of_the_old_one():
 def test_a_live_twin_is_one_with_the_same_socket_and_host():
     peer = make_peer()
     peer.learn(make_path(port=1), NOW)
-    assert peer.has_live_twin(make_path(port=2), NOW)
-    assert not peer.has_live_twin(make_path(port=2, socket=1), NOW)
-    assert not peer.has_live_twin(make_path("10.0.0.2"), NOW)
-    assert not peer.has_live_twin(make_path(port=2), NOW + PATH_ALIVE)
+    assert peer.live_twin(make_path(port=2), NOW) is not None
+    assert peer.live_twin(make_path(port=2, socket=1), NOW) is None
+    assert peer.live_twin(make_path("10.0.0.2"), NOW) is None
+    assert peer.live_twin(make_path(port=2), NOW + PATH_ALIVE) is None
 
 
 def test_paths_are_bounded_and_the_one_silent_longest_goes():
@@ -222,7 +222,7 @@ def test_no_two_paths_of_a_peer_share_socket_and_host(paths):
     peer = make_peer()
     for host, port, socket in paths:
         path = make_path(f"10.0.0.{host}", port, socket=socket)
-        if not peer.has_live_twin(path, NOW):
+        if peer.live_twin(path, NOW) is None:
             peer.learn(path, NOW)
     seen = [(entry.path.socket, entry.path.endpoint.host) for entry in peer.entries]
     assert len(seen) == len(set(seen))

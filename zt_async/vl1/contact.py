@@ -269,6 +269,11 @@ class Contact:
             body = bytes((Verb.RENDEZVOUS,)) + Rendezvous(other.address, meet).encode()
             self._vl1.sender.transmit(peer, way, body, now)
 
+    def moved(self, peer: Peer) -> None:
+        """The peer is elsewhere now: those who were told where it was may be told anew."""
+        for pair in [pair for pair in self._introduced if peer.address in pair]:
+            del self._introduced[pair]
+
     def expire(self, now: float) -> None:
         self._awaited.clear()
         self._redirects.clear()

@@ -32,7 +32,7 @@ from zt_async.vl1.counters import (
 )
 from zt_async.vl1.expected import ExpectedReplies
 from zt_async.vl1.handshake import Handshake
-from zt_async.vl1.path import ANY_SOCKET, NEVER, Path, PathPolicy
+from zt_async.vl1.path import ANY_SOCKET, NEVER, PATH_QUIET, TWIN_TIME, Path, PathPolicy
 from zt_async.vl1.peer import Peer
 from zt_async.vl1.pulse import Pulse
 from zt_async.vl1.relay import Relay
@@ -345,6 +345,8 @@ class VL1:
             self._visitors.pop(key, None)
             self._paths[key] = path
         replaced = peer.learn(path, now, self.contact.take_priority(peer, path.endpoint))
+        if replaced is not None and replaced is not path:
+            self.contact.moved(peer)
         self.reporter.learned(peer, path, replaced, now)
         self.sender.retry(peer.address, now)
         if self.topology.is_upstream(peer.address):
@@ -522,13 +524,21 @@ class VL1:
         known = self.keep(path)
         if known is not path and (entry := peer.entry_of(known)) is not None:
             known.last_receive = entry.last_receive = now  # learned while this packet waited
-        elif peer.has_live_twin(known, now) and not self.contact.is_redirected(peer, known.endpoint):
-            return
         elif self.contact.allowed(peer, known.endpoint):
-            if verb == Verb.OK:
+            twin = peer.live_twin(known, now)
+            if twin is not None and not self.contact.is_redirected(peer, known.endpoint):
+                if now - twin.last_answer < PATH_QUIET:
+                    return
+                if twin.ask(now):
+                    self.contact.probe(peer, twin, now)
+                elif now - twin.asked >= TWIN_TIME and verb == Verb.OK:
+                    # The peer was started again on another port: the reference finds out after 19 s.
+                    self.learn(peer, known, now)
+                    return
+            elif verb == Verb.OK:
                 self.learn(peer, known, now)
-            else:
-                self.contact.confirm(peer, known, now)
+                return
+            self.contact.confirm(peer, known, now)
 
     def peer_learned(self, address: int, now: float) -> None:
         """A node's identity became known: decode and send what waited for that."""

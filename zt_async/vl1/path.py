@@ -15,6 +15,7 @@ ANY_SOCKET: Final = -1
 PATH_ALIVE: Final = 19.0  # s since something was received
 PATH_QUIET: Final = 0.5  # s of silence after which packets sent count as unanswered, and so long till a probe
 PROBE_TIME: Final = 1.5  # s that a path under traffic has to answer
+TWIN_TIME: Final = 0.4  # s that a path has to answer when its peer was heard on another port
 BLAME_INTERVAL: Final = 30.0  # s
 PROBE_INTERVAL: Final = 5.0  # s between rounds of probes of a path that traffic goes around
 PATH_EXPIRATION: Final = 243.0  # s since an authentic packet came
@@ -86,6 +87,13 @@ class Path:
         if self.asked <= answered:
             self.asked = now
         self.doubted = now
+        return True
+
+    def ask(self, now: float) -> bool:
+        """Begin to wait for an answer; False if one is waited for already."""
+        if self.asked > self.last_answer:
+            return False
+        self.asked = self.doubted = now
         return True
 
     def is_trusted(self, now: float) -> bool:

@@ -163,15 +163,14 @@ class Peer:
         """One of its paths leads to this IP address."""
         return any(entry.path.endpoint.host == host for entry in self.entries)
 
-    def has_live_twin(self, path: Path, now: float) -> bool:
-        """A live path differs from this one by its port only: learning both would make peers flap (vl1.md 5.3)."""
-        return any(
-            entry.path.socket == path.socket
-            and entry.path.endpoint.host == path.endpoint.host
-            and not entry.is_expired(now)
-            and entry.path.is_alive(now)
-            for entry in self.entries
-        )
+    def live_twin(self, path: Path, now: float) -> Path | None:
+        """A live path that differs by its port only: learning both would make peers flap (vl1.md 5.3)."""
+        for entry in self.entries:
+            twin = entry.path
+            same_host = twin.socket == path.socket and twin.endpoint.host == path.endpoint.host
+            if same_host and not entry.is_expired(now) and twin.is_alive(now):
+                return twin
+        return None
 
     def learn(self, path: Path, now: float, priority: int = 1) -> Path | None:
         """Add a confirmed path; returns the one that had to make room for it, if any (vl1.md 5.3).
