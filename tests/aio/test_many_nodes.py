@@ -16,11 +16,12 @@ from .places import REAL, address_of, echo
 
 DESCRIPTORS = "/proc/self/fd"
 ROUNDS = 100
+PORT = 20_202
 
 
 async def live_once(world) -> None:
     """A node starts, talks to another one over TCP and UDP, and stops."""
-    settings = {"bind": (world.ip(2),), "secondary_port": None, "allow_loopback_paths": True}
+    settings = {"bind": (world.ip(2),), "port": PORT, "secondary_port": None, "allow_loopback_paths": True}
     async with zt.start(identity=throwaway_identity(2), roots=world.planet, **settings) as node:
         await node.online()
         await node.join(world.network_id)
