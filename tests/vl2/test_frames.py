@@ -1,0 +1,383 @@
+"""Frames in and out of networks: MACs, members, neighbours, refusals, and what is told of them (vl2.md 2 and 5)."""
+
+from __future__ import annotations
+
+import struct
+from ipaddress import IPv6Address, ip_interface
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.vl1.remote import Bench
+from zt_async.errors import NetworkNotJoined
+from zt_async.events import NetworkStatus, NetworkUpdated
+from zt_async.types import BROADCAST, Endpoint, MACAddress, NetworkId, NodeAddress
+from zt_async.vl2.addressing import member_mac, rfc4193, sixplane
+from zt_async.vl2.config import FLAG_NDP_EMULATION, ROLE_BRIDGE, NetworkConfig
+from zt_async.vl2.core import VL2
+from zt_async.vl2.ndp import emulated_advertisement
+from zt_async.vl2.rules import Rule, RuleType
+from zt_async.wire import icmpv6, ipv6, ndp
+from zt_async.wire.packet import ErrorCode, Verb
+from zt_async.wire.verbs import EXT_ACKNOWLEDGE, ExtFrame, decode_error, decode_ok, encode_error, encode_frame
+
+NETWORK = NetworkId.ad_hoc(1, 65535)
+AT = Endpoint("10.0.2.1", 9993)
+IPV6 = 0x86DD
+ACCEPT = Rule(RuleType.ACTION_ACCEPT)
+
+
+def icmp_packet(kind=128, size=40):
+    return struct.pack("!IHBB32x", 6 << 28, size, 58, 64) + bytes((kind,)) + bytes(size - 1)
+
+
+class Desk:
+    """A core with one network joined, and one other member."""
+
+    def __init__(self, network_id=NETWORK):
+        self.bench = Bench()
+        self.vl1 = self.bench.core
+        self.vl2 = VL2(self.vl1, self.vl1.context)
+        self.network = self.vl2.join(network_id, self.bench.now)
+        self.id = network_id
+        self.own_mac = self.network.mac
+        self.a = self.bench.remote(1, AT)
+        self.a.meet()
+        self.a_mac = member_mac(network_id, self.a.address)
+        self.vl2.take_events()
+
+    def configure(self, **options):
+        options = {"rules": (ACCEPT,), "private": False, **options}
+        config = NetworkConfig(network_id=self.id, issued_to=self.vl1.address, **options)
+        self.vl2.configure(self.network, config)
+
+    def receive(self, *packets, remote=None):
+        """The frames that come of packets of another node, and the answers it gets."""
+        remote = remote or self.a
+        remote.take()
+        self.vl1.receive_datagrams(0, remote.at, packets, self.bench.now)
+        self.vl2.receive_packets(self.vl1.take_packets(), self.bench.now)
+        self.bench.collect()
+        answers = [got for got in remote.take() if got.verb in (Verb.OK, Verb.ERROR)]
+        return self.vl2.take_frames().get(self.id, []), answers
+
+    def frame(self, payload=None, ethertype=IPV6, network=None):
+        payload = icmp_packet() if payload is None else payload
+        return self.a.packet(Verb.FRAME, encode_frame(network or self.id, ethertype, payload))
+
+    def ext(self, payload=None, *, source=None, destination=None, flags=0, ethertype=IPV6, certificate=b""):
+        return self.a.packet(
+            Verb.EXT_FRAME,
+            ExtFrame(
+                self.id,
+                flags,
+                MACAddress(self.own_mac if destination is None else destination),
+                MACAddress(self.a_mac if source is None else source),
+                ethertype,
+                icmp_packet() if payload is None else payload,
+                certificate,
+            ).encode(),
+        )
+
+    def send(self, *frames):
+        """The bodies that go to the other member, and the frames that come straight back."""
+        self.vl2.send_frames(self.id, list(frames), self.bench.now)
+        self.bench.collect()
+        packets = [
+            (got.verb, got.payload) for got in self.a.take() if got.verb in (Verb.FRAME, Verb.EXT_FRAME)
+        ]
+        return packets, self.vl2.take_frames().get(self.id, [])
+
+
+@pytest.fixture
+def desk():
+    return Desk()
+
+
+# In
+
+
+def test_a_frame_is_delivered_with_the_macs_that_follow(desk):
+    frames, answers = desk.receive(desk.frame())
+    assert frames == [(desk.own_mac, desk.a_mac, IPV6, icmp_packet())]
+    assert answers == []
+    assert desk.a.peer.is_trusted(desk.bench.now)
+
+
+def test_frames_keep_their_order(desk):
+    packets = [desk.frame(icmp_packet(size=40 + i)) for i in range(20)]
+    frames, _ = desk.receive(*packets)
+    assert [len(frame[3]) for frame in frames] == [80 + i for i in range(20)]
+
+
+def test_frames_of_other_networks_and_cut_ones_are_dropped(desk):
+    cut = desk.a.packet(Verb.FRAME, encode_frame(NETWORK, IPV6, b"")[:-1])
+    short = desk.a.packet(Verb.FRAME, b"x")
+    empty = desk.frame(b"")
+    frames, answers = desk.receive(desk.frame(network=NetworkId.ad_hoc(5, 5)), cut, short, empty)
+    assert frames == answers == []
+    assert desk.vl2.counters == {"in: not joined": 1, "in: malformed, truncated": 2, "in: empty": 1}
+
+
+def test_frames_against_the_rules_are_dropped(desk):
+    frames, answers = desk.receive(desk.frame(bytes(40), 0x0800))
+    assert frames == answers == []
+    assert desk.vl2.counters["in: rules"] == 1
+
+
+def test_a_network_without_configuration_takes_nothing_and_says_so_once_a_second():
+    desk = Desk(NetworkId(0x8056C2E21C000001))
+    for _ in range(3):
+        frames, answers = desk.receive(*(desk.frame() for _ in range(10)))
+        assert frames == []
+        (answer,) = answers
+        in_re, _, code, data = decode_error(answer.payload)
+        assert (in_re, code, data) == (Verb.FRAME, ErrorCode.NEED_MEMBERSHIP_CERTIFICATE, desk.id.packed)
+        desk.bench.wait(1.01)
+    assert desk.vl2.counters["in: not a member"] == 30
+    assert not desk.a.peer.is_trusted(desk.bench.now)
+    desk.configure(private=True)
+    frames, answers = desk.receive(desk.ext())
+    assert frames == []
+    assert len(answers) == 1
+
+
+def test_an_extended_frame_for_us_is_delivered(desk):
+    frames, answers = desk.receive(desk.ext())
+    assert frames == [(desk.own_mac, desk.a_mac, IPV6, icmp_packet())]
+    assert answers == []
+
+
+def test_an_extended_frame_may_carry_an_old_certificate(desk):
+    certificate = b"\x01" + struct.pack("!H", 2) + bytes(48) + bytes(5)
+    assert len(desk.receive(desk.ext(flags=1, certificate=certificate))[0]) == 1
+    assert desk.receive(desk.ext(flags=1, certificate=b"\x02" + certificate[1:]))[0] == []
+
+
+def test_an_acknowledgement_is_sent_even_where_the_rules_refuse(desk):
+    for payload, ethertype, delivered in ((None, IPV6, 1), (bytes(40), 0x0800, 0)):
+        packet = desk.ext(payload, flags=EXT_ACKNOWLEDGE, ethertype=ethertype)
+        frames, answers = desk.receive(packet)
+        assert len(frames) == delivered
+        (answer,) = answers
+        assert decode_ok(answer.payload) == (
+            Verb.EXT_FRAME,
+            int.from_bytes(packet[:8], "big"),
+            NETWORK.packed,
+        )
+
+
+def test_extended_frames_that_loop_or_come_from_behind_nowhere_are_dropped(desk):
+    loops = [desk.ext(source=0, flags=EXT_ACKNOWLEDGE), desk.ext(source=desk.own_mac, flags=EXT_ACKNOWLEDGE)]
+    foreign = [
+        desk.ext(source=0x020000000001, flags=EXT_ACKNOWLEDGE),
+        desk.ext(destination=0x020000000001),
+        desk.ext(destination=0x3333FF000001),
+    ]
+    assert desk.receive(*loops, *foreign) == ([], [])
+    assert desk.vl2.counters == {"in: own card": 2, "in: foreign card": 3}
+
+
+def test_bridges_bring_frames_of_other_cards():
+    desk = Desk()
+    desk.configure(specialists=(desk.a.address | ROLE_BRIDGE,), multicast_limit=32)
+    behind = 0x020000000001
+    frames, _ = desk.receive(desk.ext(source=behind), desk.ext(destination=0x3333FF000001))
+    assert [(frame[0], frame[1]) for frame in frames] == [
+        (desk.own_mac, behind),
+        (0x3333FF000001, desk.a_mac),
+    ]
+    assert desk.network.bridge_routes == {behind: desk.a.address}
+
+
+def test_requests_for_configurations_are_refused_as_we_are_no_controller(desk):
+    packet = desk.a.packet(Verb.NETWORK_CONFIG_REQUEST, NETWORK.packed + bytes(2))
+    _, (answer,) = desk.receive(packet)
+    in_re, packet_id, code, data = decode_error(answer.payload)
+    assert (in_re, code, data) == (
+        Verb.NETWORK_CONFIG_REQUEST,
+        ErrorCode.UNSUPPORTED_OPERATION,
+        NETWORK.packed,
+    )
+    assert packet_id == int.from_bytes(packet[:8], "big")
+    assert desk.receive(desk.a.packet(Verb.NETWORK_CONFIG_REQUEST, bytes(7))) == ([], [])
+
+
+# What a controller says
+
+
+@pytest.mark.parametrize(
+    ("code", "in_re", "status"),
+    [
+        (ErrorCode.OBJECT_NOT_FOUND, Verb.NETWORK_CONFIG_REQUEST, NetworkStatus.NOT_FOUND),
+        (ErrorCode.UNSUPPORTED_OPERATION, Verb.NETWORK_CONFIG_REQUEST, NetworkStatus.NOT_FOUND),
+        (ErrorCode.NETWORK_ACCESS_DENIED, Verb.NETWORK_CONFIG_REQUEST, NetworkStatus.ACCESS_DENIED),
+        (ErrorCode.NETWORK_ACCESS_DENIED, Verb.NOP, NetworkStatus.ACCESS_DENIED),
+        (ErrorCode.AUTHENTICATION_REQUIRED, Verb.NOP, NetworkStatus.AUTHENTICATION_REQUIRED),
+        (ErrorCode.OBJECT_NOT_FOUND, Verb.FRAME, None),
+        (ErrorCode.INVALID_REQUEST, Verb.NETWORK_CONFIG_REQUEST, None),
+        (0x77, Verb.NETWORK_CONFIG_REQUEST, None),
+    ],
+)
+def test_a_controllers_refusal(code, in_re, status):
+    bench = Bench()
+    controller = bench.remote(1, AT)
+    desk = Desk(NetworkId(controller.address << 24 | 5))
+    before = desk.network.status
+    error = encode_error(in_re, 1, code, desk.id.packed)
+    desk.receive(desk.a.packet(Verb.ERROR, error))
+    assert desk.network.status == (before if status is None else status)
+    events = desk.vl2.take_events()
+    assert [type(event) for event in events] == ([] if status is None else [NetworkUpdated])
+    desk.receive(desk.a.packet(Verb.ERROR, error))
+    assert desk.vl2.take_events() == []
+
+
+def test_others_than_the_controller_are_not_heard(desk):
+    other = Desk(NetworkId(0x8056C2E21C000001))
+    error = encode_error(Verb.NETWORK_CONFIG_REQUEST, 1, ErrorCode.OBJECT_NOT_FOUND, other.id.packed)
+    other.receive(other.a.packet(Verb.ERROR, error))
+    assert other.network.status == NetworkStatus.REQUESTING_CONFIGURATION
+    assert other.vl2.counters["in: refusal ignored"] == 1
+
+
+def test_a_configuration_clears_the_failure_and_keeps_flowing_meanwhile():
+    desk = Desk()
+    desk.network.failure = NetworkStatus.ACCESS_DENIED
+    assert desk.network.status == NetworkStatus.ACCESS_DENIED
+    assert len(desk.receive(desk.frame())[0]) == 1
+    desk.configure()
+    assert desk.network.status == NetworkStatus.OK
+
+
+# Out
+
+
+def test_a_frame_for_a_member_becomes_a_packet(desk):
+    packets, back = desk.send((desk.a_mac, desk.own_mac, IPV6, icmp_packet()))
+    assert packets == [(Verb.FRAME, encode_frame(NETWORK, IPV6, icmp_packet()))]
+    assert back == []
+
+
+def test_frames_for_ourselves_come_straight_back(desk):
+    frame = (desk.own_mac, desk.own_mac, IPV6, icmp_packet())
+    assert desk.send(frame) == ([], [frame])
+    assert desk.vl2.counters == {"out: own card": 1}
+
+
+def test_what_cannot_leave_is_counted(desk):
+    desk.send(
+        (desk.a_mac, desk.a_mac, IPV6, icmp_packet()),
+        (0x52_0000000001, desk.own_mac, IPV6, icmp_packet()),
+        (desk.a_mac, desk.own_mac, 0x0800, bytes(40)),
+        (BROADCAST, desk.own_mac, 0x0806, bytes(28)),
+        (0x3333FF000001, desk.own_mac, IPV6, icmp_packet()),
+    )
+    desk.vl2.send_frames(NetworkId.ad_hoc(5, 5), [(1, 2, 3, b"")], desk.bench.now)
+    assert desk.vl2.counters == {
+        "out: foreign card": 1,
+        "out: unknown card": 1,
+        "out: rules": 1,
+        "out: multicast": 2,
+        "out: not joined": 1,
+    }
+    other = Desk(NetworkId(0x8056C2E21C000001))
+    assert other.send((other.a_mac, other.own_mac, IPV6, icmp_packet())) == ([], [])
+    assert other.vl2.counters == {"out: not configured": 1}
+
+
+def test_a_first_frame_to_somebody_unknown_asks_who_that_is(desk):
+    b = desk.bench.remote(2, "10.0.3.1")
+    mac = member_mac(NETWORK, b.address)
+    desk.send((mac, desk.own_mac, IPV6, icmp_packet()))
+    (got,) = desk.bench.upstream.take(Verb.WHOIS)
+    desk.bench.upstream.say(desk.bench.upstream.ok(got, b.identity.to_bytes()))
+    assert [(g.verb, g.at) for g in b.take(Verb.FRAME)] == [(Verb.FRAME, desk.bench.upstream.at)]
+
+
+# Neighbours
+
+
+def solicitation(source, target):
+    group = ipv6.solicited_node(target)
+    body = icmpv6.Message(135, 0, bytes(4) + target).encode(source, group)
+    header = struct.pack("!IHBB", 6 << 28, len(body), 58, 255) + source + group
+    return header + body
+
+
+members = st.integers(1, 0xFEFFFFFFFF).map(NodeAddress)
+networks = st.integers(0, 2**64 - 1).map(NetworkId)
+
+
+@given(networks, members, members, st.sampled_from((sixplane, rfc4193)), st.data())
+def test_derived_neighbours_are_emulated(network, own, other, scheme, data):
+    address = scheme(network, own)
+    target = scheme(network, other).ip.packed
+    if scheme is sixplane:  # each member has a /80
+        target = target[:10] + data.draw(st.binary(min_size=6, max_size=6))
+    payload = solicitation(address.ip.packed, target)
+    requester = member_mac(network, own)
+    answer = emulated_advertisement(payload, requester, network, own, [address])
+    if other == own:
+        assert answer is None
+        return
+    to_mac, from_mac, ethertype, packet = answer
+    assert (to_mac, from_mac, ethertype) == (requester, member_mac(network, other), IPV6)
+    assert len(packet) == 72
+    assert packet[8:24] == target
+    assert packet[24:40] == address.ip.packed
+    assert (packet[6], packet[7]) == (58, 255)
+    message = icmpv6.parse(packet[40:], packet[8:24], packet[24:40])  # checks the checksum
+    advertisement = ndp.parse_advertisement(message.body)
+    assert message.kind == 136
+    assert advertisement == ndp.NeighborAdvertisement(
+        target, from_mac, router=False, solicited=True, override=True
+    )
+
+
+@given(networks, members, st.binary(min_size=16, max_size=16))
+def test_other_neighbours_are_not(network, own, target):
+    for scheme in (sixplane, rfc4193):
+        address = scheme(network, own)
+        if IPv6Address(target) in address.network:
+            continue
+        payload = solicitation(address.ip.packed, target)
+        assert emulated_advertisement(payload, 1, network, own, [address]) is None
+
+
+@given(st.binary(max_size=120))
+def test_any_bytes_are_answered_or_not(payload):
+    own = NodeAddress(5)
+    emulated_advertisement(payload, 1, NETWORK, own, [sixplane(NETWORK, own), ip_interface("10.0.0.1/8")])
+
+
+def test_a_network_without_emulation_asks_the_wire():
+    desk = Desk()
+    address = sixplane(NETWORK, desk.vl1.address)
+    payload = solicitation(address.ip.packed, sixplane(NETWORK, desk.a.address).ip.packed)
+    frame = (0x3333FF000001, desk.own_mac, IPV6, payload)
+    assert len(desk.send(frame)[1]) == 1
+    desk.configure(addresses=(address,), flags=0)
+    assert desk.send(frame) == ([], [])
+    desk.configure(addresses=(address,), flags=FLAG_NDP_EMULATION)
+    assert len(desk.send(frame)[1]) == 1
+
+
+# Membership
+
+
+def test_paths_do_not_run_through_our_own_networks(desk):
+    own = sixplane(NETWORK, desk.vl1.address)
+    inside = Endpoint(str(own.ip + 5), 9993)
+    assert not desk.vl1.policy.allows(inside)
+    desk.vl2.leave(NETWORK, desk.bench.now)
+    assert desk.vl1.policy.allows(inside)
+    with pytest.raises(NetworkNotJoined):
+        desk.vl2.leave(NETWORK, desk.bench.now)
+
+
+def test_a_member_cache_is_bounded(desk):
+    for number in range(70_000):
+        desk.network.member(desk.own_mac ^ number)
+    assert len(desk.network._addresses) <= 65_536
