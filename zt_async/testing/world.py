@@ -59,6 +59,8 @@ class PrivateWorld:
             timestamp=_PLANET_TIMESTAMP,
         )
         """The private planet, for nodes that are started otherwise."""
+        self.root: Node
+        """The node on computer 0."""
         self._hosts: dict[int, Host] = {}
         self._started: list[Node] = []
 
@@ -126,7 +128,7 @@ async def private_world(
     """
     world = PrivateWorld(network_id, link, seed)
     try:
-        await world.start(0)
+        world.root = await world.start(0)
         for _ in range(members):
             await world.add_member(**settings)
         yield world
