@@ -218,6 +218,21 @@ def test_the_neighbour_cache_is_bounded():
     assert len(s.interface.neighbors) == 10
 
 
+def test_strangers_do_not_push_out_a_neighbour_in_use():
+    s = reachable(Script(config={"max_neighbors": 10}))
+    for i in range(100):
+        source = packed(f"fd00::{i + 100:x}")
+        message = icmpv6.Message(
+            icmpv6.NEIGHBOR_SOLICITATION,
+            0,
+            ndp.NeighborSolicitation(OWN_ADDRESS, 0x020000001000 + i).encode(),
+        )
+        s.send_packets(packet(ip.ICMPV6, message.encode(source, OWN_ADDRESS), source, OWN_ADDRESS, 255))
+    frames(s)
+    send_datagram(s)
+    assert [frame[0] for frame in frames(s)] == [REMOTE_MAC]
+
+
 def test_a_solicitation_is_answered_and_teaches_the_askers_address():
     s = Script()
     message = icmpv6.Message(

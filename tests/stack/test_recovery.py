@@ -466,6 +466,20 @@ def test_a_segment_without_a_timestamp_is_dropped():
     assert s.read() == b""
 
 
+def test_a_forged_timestamp_outside_the_window_changes_nothing():
+    """RFC 7323 section 5.3: only acceptable segments count, or anyone could cut a connection off."""
+    s = with_rtt(segments=0, timestamps=True)
+    s.clock = 1000
+    s.send(Seg("P.", 1, 1, b"a"))
+    s.collect()
+    s.clock = 0x40000000
+    s.send(Seg(".", -100_000, 1), Seg(".", -5, 1), Seg("P.", -5, 1, b"xyz"), Seg(".", 9_000_000, 1))
+    s.collect()
+    s.clock = 1001
+    s.send(Seg("P.", 2, 1, b"b"))
+    assert s.read() == b"ab"
+
+
 def test_a_reset_needs_no_timestamp():
     s = with_rtt(segments=0, timestamps=True)
     s.timestamps = False

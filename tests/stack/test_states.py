@@ -242,6 +242,15 @@ def test_a_wrong_ack_in_syn_received_is_reset():
     assert s.listener.accept() is not None
 
 
+def test_a_syn_ack_does_not_complete_a_passive_open():
+    s = Script().syn_received()
+    s.send(Seg("S.", 0, 1))
+    s.quiet()
+    assert s.listener.accept() is None
+    s.send(Seg(".", 1, 1))
+    assert s.listener.accept() is not None
+
+
 def test_the_syn_ack_is_repeated_and_then_given_up():
     s = Script(config={"handshake_timeout": 5.0}).syn_received()
     sent = s.pass_time(30)

@@ -73,6 +73,19 @@ def test_a_connected_endpoint_is_preferred():
     assert [data for data, _ in everyone.receive()] == [b"y"]
 
 
+def test_endpoints_that_share_a_port_share_the_remotes():
+    network, a, b = two_hosts()
+    servers = [b.stack.open_udp(("::", 53), reuse_port=True, now=network.now) for _ in range(2)]
+    for port in range(1000, 1020):
+        client = a.stack.open_udp(("::", port), now=network.now)
+        client.send(b"x", (b.address, 53), now=network.now)
+        client.send(b"y", (b.address, 53), now=network.now)
+    network.run(limit=1)
+    remotes = [{remote for _, remote in server.receive()} for server in servers]
+    assert [len(each) for each in remotes] == [10, 10]
+    assert not remotes[0] & remotes[1]
+
+
 def test_where_to_is_said_once():
     network, a, b = two_hosts()
     connected = a.stack.open_udp(None, (b.address, 53), now=network.now)

@@ -68,7 +68,7 @@ class Neighbor:
 
 
 class NeighborCache:
-    """Bounded: beyond the limit the entry that was used longest ago goes."""
+    """Bounded: beyond the limit the oldest entry goes that is not known to be reachable, or else the oldest."""
 
     __slots__ = ("_entries", "_host", "_link", "unreachable")
 
@@ -203,7 +203,10 @@ class NeighborCache:
     def _make_room(self, address: bytes) -> Neighbor:
         while len(self._entries) >= self._host.config.max_neighbors:
             self._host.counters["neighbor cache full"] += 1
-            self._remove(next(iter(self._entries.values())))
+            entries = self._entries.values()
+            # What strangers' packets made goes first: they cannot push out those that are in use.
+            unproven = (neighbor for neighbor in entries if neighbor.state is not Reachability.REACHABLE)
+            self._remove(next(unproven, None) or next(iter(entries)))
         return Neighbor(self, address)
 
     def _solicit(self, neighbor: Neighbor, *, multicast: bool) -> None:

@@ -212,4 +212,4 @@ class UdpLayer:
                     return endpoint
             if not found:
                 found = [endpoint for endpoint in sockets if endpoint.remote is None]
-        return found[hash((remote, remote_port)) % len(found)] if found else None
+        return found[(remote[-1] + remote_port) % len(found)] if found else None

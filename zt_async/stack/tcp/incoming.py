@@ -9,7 +9,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from zt_async.stack.tcp import state
-from zt_async.stack.tcp.seq import unwrap
+from zt_async.stack.tcp.seq import MASK, unwrap
 from zt_async.stack.tcp.state import State
 from zt_async.wire import tcp
 
@@ -72,7 +72,7 @@ def _in_syn_sent(connection: TcpConnection, segment: tcp.Segment, now: float) ->
         connection.receiver.ack_now = True
         connection.enter(State.ESTABLISHED, now)
         if segment.payload or flags & tcp.FIN:
-            data = segment._replace(seq=segment.seq + 1 & 0xFFFFFFFF, flags=flags & ~tcp.SYN)
+            data = segment._replace(seq=segment.seq + 1 & MASK, flags=flags & ~tcp.SYN)
             _take_data(connection, connection.receiver.nxt, data, now)
     else:  # both sides opened at once (section 3.5, figure 7)
         connection.state = State.SYN_RECEIVED
@@ -87,7 +87,8 @@ def _in_other_states(connection: TcpConnection, segment: tcp.Segment, now: float
     end = seq + segment.size
 
     if connection.state is State.SYN_RECEIVED and flags & tcp.SYN and seq == receiver.irs:
-        if flags & tcp.ACK and segment.ack == sender.iss + 1 & 0xFFFFFFFF:  # both opened at once
+        own_syn = connection.listener is None and segment.ack == sender.iss + 1 & MASK
+        if flags & tcp.ACK and own_syn:  # both opened at once
             sender.established(segment.window, seq, sender.iss + 1, now)
             _measure_handshake(connection, now)
             receiver.ack_now = True
@@ -97,7 +98,8 @@ def _in_other_states(connection: TcpConnection, segment: tcp.Segment, now: float
         return
 
     # First, the timestamp (RFC 7323 section 5.3) and the sequence number.
-    if sender.timestamps and not flags & tcp.RST and not _check_timestamp(connection, segment, seq, end, now):
+    stamped = sender.timestamps and not flags & tcp.RST
+    if stamped and _is_outdated(connection, segment, seq, end, now):
         return
     if not _acceptable(connection, seq, end):
         if flags & tcp.RST:
@@ -109,6 +111,11 @@ def _in_other_states(connection: TcpConnection, segment: tcp.Segment, now: float
                 connection.challenge(now)
             return
         # The window is closed; the acknowledgement counts all the same.
+    if stamped and segment.options.timestamps is not None:
+        value, connection.echo = segment.options.timestamps
+        if seq <= receiver.acked_to:  # section 4.3 (2): of what is acknowledged together, the first
+            receiver.timestamp = value
+            receiver.timestamp_at = now
 
     # Second, RST (RFC 5961 section 3.2).
     if flags & tcp.RST:
@@ -156,26 +163,19 @@ def _in_other_states(connection: TcpConnection, segment: tcp.Segment, now: float
         _take_data(connection, seq, segment, now)
 
 
-def _check_timestamp(connection: TcpConnection, segment: tcp.Segment, seq: int, end: int, now: float) -> bool:
-    """PAWS, and keeping the timestamp to echo; False: drop the segment."""
+def _is_outdated(connection: TcpConnection, segment: tcp.Segment, seq: int, end: int, now: float) -> bool:
+    """Protection against wrapped sequence numbers (PAWS)."""
     receiver = connection.receiver
     if segment.options.timestamps is None:
-        return False  # RFC 7323 section 3.2
-    value, echo = segment.options.timestamps
-    is_old = bool((value - receiver.timestamp) & _HALF)
-    if is_old and now - receiver.timestamp_at < _PAWS_LIFETIME:
-        if segment.payload and end <= receiver.nxt:
-            receiver.repeated(seq, end)
-        elif (
-            end != seq or seq != receiver.nxt
-        ):  # else an acknowledgement that was overtaken, and says nothing
-            connection.challenge(now)
+        return True  # RFC 7323 section 3.2
+    is_older = (segment.options.timestamps[0] - receiver.timestamp) & _HALF
+    if not is_older or now - receiver.timestamp_at >= _PAWS_LIFETIME:
         return False
-    if seq <= receiver.acked_to and (end > receiver.acked_to or end == seq):  # section 4.3 (2)
-        receiver.timestamp = value
-        receiver.timestamp_at = now
-    if segment.flags & tcp.ACK:
-        connection.echo = echo
+    if segment.payload and end <= receiver.nxt:
+        receiver.repeated(seq, end)
+    elif end > seq or seq != receiver.nxt:
+        connection.challenge(now)
+    # else an acknowledgement that was overtaken: it says nothing, and needs no answer
     return True
 
 
