@@ -317,7 +317,10 @@ async def test_the_calls_of_the_package_with_no_node_or_two(world, name):
 def test_a_loop_that_is_dropped_with_its_node_is_not_kept():
     async def forget():
         node = await zt.start(
-            identity=throwaway_identity(1), bind=("127.0.0.1",), allow_loopback_paths=True, secondary_port=None
+            identity=throwaway_identity(1),
+            bind=("127.0.0.1",),
+            allow_loopback_paths=True,
+            secondary_port=None,
         )
         node._udp.close()  # or there would be a warning about its sockets
         return weakref.ref(node), weakref.ref(asyncio.get_running_loop())
