@@ -530,7 +530,7 @@ class VL1:
                 if now - twin.last_answer < PATH_QUIET:
                     return
                 if twin.ask(now):
-                    self.contact.probe(peer, twin, now)
+                    self.contact.attempt(peer, twin.socket, twin.endpoint, now)
                 elif now - twin.asked >= TWIN_TIME and verb == Verb.OK:
                     # The peer was started again on another port: the reference finds out after 19 s.
                     self.learn(peer, known, now)
