@@ -67,6 +67,8 @@ class Handshake:
 
     def __init__(self, vl1: VL1, burst: int) -> None:
         self._vl1 = vl1
+        self.version = OWN_VERSION
+        """What we say that we are."""
         self._limit = PrefixLimit(burst, VALIDATION_INTERVAL)
         self._validations: dict[int, _Validation] = {}
         self._to_validate: list[Identity] = []
@@ -82,7 +84,7 @@ class Handshake:
         packet_id = vl1.context.packet_id()
         planet = topology.planet
         hello = Hello(
-            OWN_VERSION,
+            self.version,
             vl1.context.wall_ms(),
             topology.identity.to_bytes(),
             sent_to or path.endpoint,
@@ -188,7 +190,7 @@ class Handshake:
         endpoint = path.endpoint
         if hello.version.protocol < FIRST_ECHO_PROTOCOL:
             endpoint = Endpoint(endpoint.host, 0)
-        reply = HelloReply(hello.clock_ms, OWN_VERSION, endpoint, self._newer_worlds(hello, moons))
+        reply = HelloReply(hello.clock_ms, self.version, endpoint, self._newer_worlds(hello, moons))
         in_re = int.from_bytes(packet[:8], "big")
         body = bytes((Verb.OK,)) + encode_ok(Verb.HELLO, in_re, reply.encode())
         vl1.sender.transmit(peer, path, body, now)
