@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import statistics
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
 from tests.interop.namespaces import Lab
-from tests.interop.peer import SERVERS, Bulk, Peer, PeerDied, PeerFailed, Usage, monotonic
+from tests.interop.peer import SERVERS, Bulk, Peer, PeerDied, PeerFailed, Usage
 from zt_async.types import NetworkId
 
 from .peers import make_peer
@@ -109,13 +110,13 @@ async def running_pair(
         connected = await client.connect(ip, SERVERS["echo"], patience=30)
         if connected.seconds is None:
             raise PeerFailed(f"{client.name} cannot connect to {server.name}: errno {connected.errno}")
-        began = monotonic()
+        began = time.monotonic()
         await client.until_direct(ip, SERVERS["udp_echo"], lab["root"])
         pair.started = {
             START_TO_ONLINE: online[0] - started[0].began,
             ONLINE_TO_READY: joined[0].at - joined[0].began,
             FIRST_CONNECT: connected.seconds,
-            DIRECT_AFTER: monotonic() - began,
+            DIRECT_AFTER: time.monotonic() - began,
             NODE_MEMORY: idle.rss_bytes / 1e6,
         }
         yield pair
@@ -205,7 +206,7 @@ async def bulk(pair: Pair, *, up: int, down: int = 0) -> Bulk:
     seconds = pair.effort.bulk_seconds
     done = await pair.client.bulk(pair.ip, *ports, up=up, down=down, seconds=seconds, within=seconds + 25)
     if done.failed:
-        raise PeerFailed(f"{done.failed:.0f} of {up + down} streams failed, errno {done.errno:.0f}")
+        raise PeerFailed(f"{done.failed} of {up + down} streams failed, errno {done.errno}")
     return done
 
 

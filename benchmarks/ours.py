@@ -79,7 +79,8 @@ class UdpEcho(asyncio.DatagramProtocol):
     def __init__(self, server: Server) -> None:
         self._server = server
 
-    def connection_made(self, transport: asyncio.DatagramTransport) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.DatagramTransport)
         self._transport = transport
 
     def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
@@ -126,6 +127,14 @@ class Peer:
     async def new_identity(self) -> dict[str, Any]:
         identity = await asyncio.to_thread(zt.Identity.generate, secrets.token_bytes)
         return {"identity": identity.secret_text()}
+
+    async def make_planet(
+        self, roots: list[tuple[str, list[str]]], world_id: int, timestamp: int
+    ) -> dict[str, Any]:
+        parsed = [(zt.Identity.parse(text), [zt.Endpoint.parse(e) for e in ends]) for text, ends in roots]
+        key = zt.WorldKey.generate(secrets.token_bytes)
+        world = zt.World.make(zt.WorldType.PLANET, world_id, parsed, signing_key=key, timestamp=timestamp)
+        return {"planet": world.to_bytes().hex()}
 
     async def start(self, home: str, planet: str, port: int) -> dict[str, Any]:
         began = time.monotonic()
@@ -198,7 +207,8 @@ class Peer:
         client: UdpClient
         transport, client = await self.node.create_datagram_endpoint(UdpClient, remote_addr=(ip, port))
         loop = asyncio.get_running_loop()
-        us, lost, wrong = [], 0, 0
+        us: list[float] = []
+        lost = wrong = 0
         for i in range(count):
             message = (seed + i).to_bytes(8, "little")[:size].ljust(size, b"x")
             client.expected = loop.create_future()
@@ -219,7 +229,8 @@ class Peer:
 
     async def connect_rate(self, ip: str, port: int, count: int, seconds: float) -> dict[str, Any]:
         began = time.monotonic()
-        us, failed, error = [], 0, 0
+        us: list[float] = []
+        failed = error = 0
         while len(us) < count and failed <= 20 and time.monotonic() < began + seconds:
             started = time.perf_counter()
             try:

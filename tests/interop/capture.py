@@ -77,7 +77,8 @@ class Capture:
         self._socket.setblocking(False)
         ended = False
         while not ended:
-            ended = self._wake in select.select([self._socket, self._wake], [], [])[0]
+            ready, _, _ = select.select([self._socket.fileno(), self._wake], [], [])
+            ended = self._wake in ready
             while True:
                 try:
                     data = self._socket.recv(1 << 18)

@@ -7,10 +7,7 @@ import sys
 
 from . import wheels
 from .namespaces import Host
-from .peer import ROOT_PORT, Peer, public
-
-WORLD_ID = 0x7A745F6173796E63
-"""Of the private planets made here: any number but the public planet's."""
+from .peer import Peer
 
 
 class Code(enum.IntEnum):
@@ -39,16 +36,3 @@ class LibztPeer(Peer):
         program += [str(wheels.libzt(version)), str(wheels.lab_library())]
         program += ["repaired" if repaired else "published"]
         super().__init__(host, program, f"libzt-{version}-{host.name}")
-
-    async def make_planet(self, roots: dict[str, list[str]]) -> bytes:
-        """A signed planet of these roots: identity (a secret in it is left out) to its ``ip/port`` endpoints."""
-        pairs = [(public(identity), endpoints) for identity, endpoints in roots.items()]
-        answer = await self.ask("make_planet", roots=pairs, world_id=WORLD_ID, timestamp=1)
-        return bytes.fromhex(answer["planet"])
-
-    async def start_as_root(self) -> bytes:
-        """Start as the only root of a planet of its own, which is returned."""
-        identity = await self.new_identity()
-        planet = await self.make_planet({identity: [f"{self.host.ipv4}/{ROOT_PORT}"]})
-        await self.start(planet, identity)
-        return planet

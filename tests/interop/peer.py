@@ -15,7 +15,6 @@ import json
 import os
 import signal
 import tempfile
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -25,6 +24,8 @@ from zt_async.types import NetworkId, NodeAddress
 from .namespaces import Host
 
 ROOT_PORT = 9993
+WORLD_ID = 0x7A745F6173796E63
+"""Of the private planets made here: any number but the public planet's."""
 SERVERS = {"echo": 7, "udp_echo": 7, "sink": 9, "discard": 10, "hold": 11, "source": 19}
 """The kinds of servers a peer offers, and the port each has in the tests and benchmarks."""
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -132,12 +133,12 @@ class ConnectRate:
 class Bulk:
     """Bytes delivered each way and the seconds it took; how many streams failed, and the errno of one."""
 
-    up_bytes: float
+    up_bytes: int
     up_seconds: float
-    down_bytes: float
+    down_bytes: int
     down_seconds: float
-    failed: float
-    errno: float
+    failed: int
+    errno: int
 
 
 @dataclass(frozen=True)
@@ -235,7 +236,8 @@ class Peer:
         if not self.alive:
             raise self._death()
         number = next(self._numbers)
-        answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._answers[number] = answer
         assert self._process.stdin
         self._process.stdin.write(json.dumps({"id": number, "do": verb, **arguments}).encode() + b"\n")
         try:
@@ -274,6 +276,19 @@ class Peer:
     async def new_identity(self) -> str:
         """An identity with its secret, as text."""
         return str((await self.ask("new_identity"))["identity"])
+
+    async def make_planet(self, roots: dict[str, list[str]]) -> bytes:
+        """A signed planet of these roots: identity (a secret in it is left out) to its ``ip/port`` endpoints."""
+        pairs = [(public(identity), endpoints) for identity, endpoints in roots.items()]
+        answer = await self.ask("make_planet", roots=pairs, world_id=WORLD_ID, timestamp=1)
+        return bytes.fromhex(answer["planet"])
+
+    async def start_as_root(self) -> bytes:
+        """Start as the only root of a planet of its own, which is returned."""
+        identity = await self.new_identity()
+        planet = await self.make_planet({identity: [f"{self.host.ipv4}/{ROOT_PORT}"]})
+        await self.start(planet, identity)
+        return planet
 
     async def start(self, planet: bytes, identity: str | None = None, port: int = ROOT_PORT) -> Started:
         """Start the node; returns once it is bound to its UDP port."""
@@ -472,8 +487,3 @@ class Peer:
 def public(identity: str) -> str:
     """An identity's text without its secret."""
     return ":".join(identity.split(":")[:3])
-
-
-def monotonic() -> float:
-    """The clock of all times here: one for all processes of the machine."""
-    return time.clock_gettime(time.CLOCK_MONOTONIC)

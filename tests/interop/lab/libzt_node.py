@@ -220,8 +220,14 @@ class Node:
         out = (c_double * 6)()
         plan = (ip.encode(), discard_port, source_port, up, down, c_double(seconds), c_double(rate))
         self.lab.lab_bulk(*plan, out)
-        names = ("up_bytes", "up_seconds", "down_bytes", "down_seconds", "failed", "errno")
-        return dict(zip(names, out, strict=True))
+        return {
+            "up_bytes": int(out[0]),
+            "up_seconds": out[1],
+            "down_bytes": int(out[2]),
+            "down_seconds": out[3],
+            "failed": int(out[4]),
+            "errno": int(out[5]),
+        }
 
     def hold(self, ip, port, count):
         error = c_int()
