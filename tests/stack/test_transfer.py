@@ -209,6 +209,21 @@ def test_a_peer_that_vanishes_is_noticed():
     assert network.now - begin == pytest.approx(60, abs=1)
 
 
+def test_a_peer_that_restarts_can_use_the_same_ports_again():
+    """RFC 9293 section 3.5.1: the old half of the connection is found out and reset."""
+    network = Network(16)
+    a, b = network.add_host(), network.add_host()
+    listener = a.stack.listen_tcp(("::", PORT), now=network.now)
+    _, old = network.connect(b, a, listener, local=("fd00::2", 5000))
+    network.hosts.pop()
+    network.seed += 1
+    b = network.add_host()
+    near, far = network.connect(b, a, listener, local=("fd00::2", 5000))
+    assert isinstance(old.error, ConnectionResetError)
+    near.send(b"again")
+    assert network.run(lambda: far.receive() == b"again", 5)
+
+
 def test_a_pause_of_the_wire_is_survived():
     network = Network(11)
     a, b = network.add_host(), network.add_host()

@@ -9,7 +9,7 @@ from zt_async.wire import icmpv6, ndp
 
 A, B = (ipaddress.IPv6Address(a).packed for a in ("fd00::1", "fd00::2"))
 _unicast = st.binary(min_size=16, max_size=16).filter(lambda address: address[0] != 0xFF)
-_mac = st.none() | st.integers(0, (1 << 48) - 1)
+_mac = st.none() | st.integers(0, (1 << 48) - 1).map(lambda mac: mac & ~(1 << 40))
 
 
 @given(st.builds(ndp.NeighborSolicitation, _unicast, _mac))
@@ -42,6 +42,7 @@ def test_the_advertisement_that_zerotier_emulates():
         (bytes(4) + A + b"\x01\x00", "option length"),
         (bytes(4) + A + b"\x01\x02" + bytes(6), "truncated"),
         (bytes(4) + A + b"\x01", "truncated"),
+        (bytes(4) + A + b"\x01\x01\x33" + bytes(5) + b"\x02\x01\x33" + bytes(5), "link address"),
     ],
 )
 @pytest.mark.parametrize("parse", [ndp.parse_solicitation, ndp.parse_advertisement])

@@ -80,6 +80,8 @@ def _find_link_address(reader: Reader, wanted: int) -> int | None:
             raise DecodeError("ndp option length")
         value = reader.take(8 * units - 2)
         if kind == wanted and units == 1:
+            if value[0] & 1:  # a group's address is nobody's
+                raise DecodeError("ndp link address")
             found = int.from_bytes(value, "big")
     return found
 
