@@ -128,6 +128,26 @@ class Driver:
         if self._scheduled is None and not self._stopped and not self._pumping:
             self._scheduled = self.loop.call_soon(self.pump)
 
+    def flush(self) -> None:
+        """Send at once what a connection was given that had nothing under way; nobody is told anything meanwhile.
+
+        Waiting for the next turn of the loop would only add to the round trip.
+        """
+        if self._scheduled is None and not self._stopped and not self._pumping:
+            self._pumping = True
+            try:
+                self.call(self._flush)
+            finally:
+                self._pumping = False
+
+    def _flush(self) -> None:
+        flights = self.core.flights_to_send(self.now())
+        if flights:
+            self._udp.send(flights)
+        if self.core.stack.has_ready:
+            self._scheduled = self.loop.call_soon(self.pump)
+        self._arm()
+
     def _on_timer(self) -> None:
         self._timer = None
         # A loop may call early by its clock's resolution; the deadline itself must not be missed.

@@ -217,9 +217,13 @@ class StreamTransport(asyncio.Transport):
         connection = self._connection
         if self._closing or not data or connection.error is not None:
             return  # without effect after the end, as in asyncio; of an error connection_lost will tell
+        idle = not connection.unsent and not connection.unacked
         connection.send(data.tobytes() if isinstance(data, memoryview) else data)
+        if idle:
+            self._driver.flush()
+        else:
+            self._driver.schedule()
         self._maybe_pause()
-        self._driver.schedule()
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         self.write(b"".join(list_of_data))
