@@ -37,7 +37,7 @@ static void sleep_ns(uint64_t ns) {
     nanosleep(&t, 0);
 }
 
-/* ------------------------------------------------------------ libzt */
+/* libzt */
 
 static struct {
     int (*socket)(int, int, int), (*connect)(int, const void *, unsigned), (*bind)(int, const void *, unsigned);
@@ -100,24 +100,19 @@ static bool receive_all(int fd, void *data, size_t n) {
     return true;
 }
 
-/* Bytes of a seed: the words of splitmix64, so that any place of the stream can be computed. */
+/* Bytes of a seed from an offset, a multiple of 8, on: the words of splitmix64. */
 static void pattern(uint64_t seed, uint64_t offset, uint8_t *out, size_t n) {
-    for (uint64_t i = offset / 8, end = (offset + n + 7) / 8; i < end; i++) {
-        uint64_t z = seed + (i + 1) * 0x9e3779b97f4a7c15;
+    for (size_t at = 0; at < n; at += 8) {
+        uint64_t z = seed + ((offset + at) / 8 + 1) * 0x9e3779b97f4a7c15;
         z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
         z = (z ^ z >> 27) * 0x94d049bb133111eb;
         z ^= z >> 31;
-        if (i * 8 >= offset && i * 8 + 8 <= offset + n) {
-            memcpy(out + (i * 8 - offset), &z, 8);
-            continue;
-        }
-        for (uint64_t at = i * 8; at < i * 8 + 8; at++)
-            if (at >= offset && at < offset + n) out[at - offset] = z >> 8 * (at % 8);
+        memcpy(out + at, &z, n - at < 8 ? n - at : 8);
     }
 }
 
 /* Two segments at a time, which are acknowledged at once, with even gaps and no catching up: a burst is what
- * upsets libzt (see lab_repair). */
+ * upsets libzt (see ethernet_input). */
 struct Pace {
     double rate; /* bytes a second; 0: as fast as it goes */
     uint64_t due = now_ns();
@@ -149,7 +144,7 @@ static bool send_pattern(int fd, uint64_t size, uint64_t seed, double rate, Sha2
     return true;
 }
 
-/* ------------------------------------------------------------ repair */
+/* Repair */
 
 /* libzt hands received IPv6 frames to its stack without taking the stack's lock (IPv4 ones with it). A frame that
  * arrives while the application is in a socket call then corrupts the connection: stalls, and a crash within
@@ -167,7 +162,7 @@ extern "C" signed char ethernet_input(void *frame, void *interface) {
     return result;
 }
 
-/* ------------------------------------------------------------ events */
+/* Events */
 
 struct Event {
     int16_t code;
@@ -194,7 +189,7 @@ struct Director {
     virtual ~Director() {}
 };
 
-/* ------------------------------------------------------------ servers */
+/* Servers */
 
 enum Mode { ECHO, SINK, DISCARD, SOURCE, HOLD, UDP_ECHO };
 
@@ -262,7 +257,7 @@ static void serve(Server *s) {
     }
 }
 
-/* ------------------------------------------------------------ interface */
+/* Interface */
 
 static std::vector<int> held;
 
