@@ -299,6 +299,18 @@ def test_a_reader_that_stops_stops_the_sender():
     assert network.run(read, 60)
 
 
+def test_a_congestion_window_grows_only_as_far_as_it_is_used():
+    network = Network(17)
+    a, b = (network.add_host(Wire(delay=0.02)) for _ in range(2))
+    windows = []
+    for limit in (500_000, None):
+        far, near = network.connect(b, a, options=TcpOptions(receive_buffer=limit))
+        assert network.run(Transfer(near, far, bytes(20_000_000)), 600)
+        windows.append(near.info().congestion_window)
+    assert windows[0] <= 3 * 500_000
+    assert windows[1] > 3 * 500_000
+
+
 def test_send_target_grows_with_the_path_up_to_its_limit():
     network = Network(14)
     a, b = (network.add_host(Wire(delay=0.02)) for _ in range(2))

@@ -445,7 +445,9 @@ class Sender:
         size = sum([segment.end - segment.seq for segment in flight])
         if self.recovery is Recovery.FAST:
             self._sent_out += size
-        self._cwnd_limited = stopped or (congestion.in_slow_start and 2 * self.in_flight >= congestion.cwnd)
+        # RFC 7661: a window that was not used to the half says nothing about the path, and must not grow.
+        half_used = 2 * self.in_flight >= congestion.cwnd
+        self._cwnd_limited = half_used and (stopped or congestion.in_slow_start)
         if self._is_paced:
             self._pace_credit -= size
         if stopped and credit < room:
