@@ -153,12 +153,13 @@ async def test_stopping_sends_what_was_closed(world):
         received.set_result(await reader.read())
         writer.close()
 
-    await server.start_server(take, address_of(server), 7000)
+    listening = await server.start_server(take, address_of(server), 7000)
     _, writer = await client.open_connection(address_of(server), 7000)
     writer.write(BLOB)
     writer.close()
     await client.stop()
     assert await received == BLOB
+    listening.abort_clients()
 
 
 @SIMULATED

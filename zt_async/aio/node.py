@@ -176,8 +176,7 @@ class Node:
             for network in list(self._networks.values()):
                 driver.call(self._leave, network)
             driver.stop()
-            for event in (*self.core.take_events(), NodeDown(error=self._failure)):
-                self._tell(event)
+            driver.call(self._tell_last_events)
             for stream in self._streams.values():
                 stream.end()
             await self._state.close(self.core.vl1.topology.peers.values(), driver.now())
@@ -251,6 +250,13 @@ class Node:
                 self._on_failure(
                     IdentityCollision(f"root {reporter} knows another node under the address {self.address}")
                 )
+
+    def _tell_last_events(self) -> None:
+        try:
+            for event in self.core.take_events():
+                self._tell(event)
+        finally:
+            self._tell(NodeDown(error=self._failure))
 
     def _tell(self, event: Event) -> None:
         for stream in self._streams.values():

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import aiofiles
 
@@ -22,14 +22,16 @@ from zt_async.vl1.peer import Peer
 from zt_async.vl1.world import World, WorldType, should_replace
 
 StrPath: TypeAlias = str | os.PathLike[str]
+T = TypeVar("T")
+
 Roots: TypeAlias = World | bytes | StrPath
 
 
 class State:
     """Identity, worlds, peers and networks of one node. Made with what the caller of ``zt.start`` gave.
 
-    Changes are written one after the other, in the order of the calls, and to the end even where the caller waits
-    no more.
+    Files are read and written one after the other, in the order of the calls, and to the end even where the caller
+    waits no more.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class State:
         self._given_identity = identity
         self._roots = Path(roots).expanduser() if isinstance(roots, (str, os.PathLike)) else roots
         self._turn = asyncio.Lock()
-        self._writes: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Task[Any]] = set()
         self.identity: Identity
         self.planet: World
         self.moons: list[World] = []
@@ -60,27 +62,33 @@ class State:
 
     async def open(self) -> None:
         """Read everything. Raises StorageError, IdentityError or WorldError; then nothing was changed."""
-        await self._storage.open()
+        opening = self._begin(self._storage.open)
         try:
-            given = await _read_roots(self._roots)
-            stored_planet = await stored.load_planet(self._storage)
-            self.moons = await stored.load_moons(self._storage)
-            self.identity = await self._load_identity()
-            self.planet = given or _newer(stored_planet, World.default_planet())
-            if self.planet != stored_planet:
-                await stored.save_world(self._storage, self.planet)
-            if self._config.cache_peers:
-                self.peers = [
-                    (peer.identity, peer.endpoints) for peer in await stored.load_peers(self._storage)
-                ]
-            if self._config.cache_networks:
-                self.networks = await stored.load_networks(self._storage)
+            await asyncio.shield(opening)
+            await self._load()
         except BaseException:  # the folder must be free again
-            await self._storage.close()
+            await self._settle()
+            if not opening.cancelled() and opening.exception() is None:
+                await self._storage.close()
             raise
 
+    async def _load(self) -> None:
+        storage = self._storage
+        given = await _read_roots(self._roots)
+        stored_planet = await self._finish(stored.load_planet, storage)
+        self.moons = await self._finish(stored.load_moons, storage)
+        self.identity = await self._load_identity()
+        self.planet = given or _newer(stored_planet, World.default_planet())
+        if self.planet != stored_planet:
+            await self._finish(stored.save_world, storage, self.planet)
+        if self._config.cache_peers:
+            records = await self._finish(stored.load_peers, storage)
+            self.peers = [(record.identity, record.endpoints) for record in records]
+        if self._config.cache_networks:
+            self.networks = await self._finish(stored.load_networks, storage)
+
     async def _load_identity(self) -> Identity:
-        known = await stored.load_identity(self._storage)
+        known = await self._finish(stored.load_identity, self._storage)
         identity = self._given_identity
         if known is not None:
             if identity is not None and known != identity:
@@ -91,7 +99,7 @@ class State:
         if identity is None:
             loop = asyncio.get_running_loop()
             identity = await loop.run_in_executor(None, Identity.generate, self._context.random_bytes)
-        await stored.save_identity(self._storage, identity)
+        await self._finish(stored.save_identity, self._storage, identity)
         return identity
 
     async def close(self, peers: Iterable[Peer], now: float) -> None:
@@ -105,8 +113,7 @@ class State:
                     if endpoints:
                         record = PeerRecord(peer.identity, peer.version, endpoints)
                         self._in_background(stored.save_peer, self._storage, record)
-            while self._writes:
-                await asyncio.wait(self._writes)
+            await self._settle()
         finally:
             await self._storage.close()
 
@@ -118,48 +125,54 @@ class State:
             self._in_background(stored.save_world, self._storage, world)
 
     async def load_moon(self, moon_id: int) -> World | None:
-        return await stored.load_moon(self._storage, moon_id)
+        """The moon, if it is kept. Raises WorldError for what is none."""
+        return await self._finish(stored.load_moon, self._storage, moon_id)
 
     async def delete_moon(self, moon_id: int) -> None:
-        await self._write(stored.delete_moon, self._storage, moon_id)
+        """Keep a moon no longer."""
+        await self._finish(stored.delete_moon, self._storage, moon_id)
 
     # Networks
 
     async def add_network(self, network_id: NetworkId) -> None:
         """Note that a network was joined."""
         if self._config.cache_networks:
-            await self._write(stored.add_network, self._storage, network_id)
+            await self._finish(stored.add_network, self._storage, network_id)
 
     async def remove_network(self, network_id: NetworkId) -> None:
         """Note that a network was left."""
         if self._config.cache_networks:
-            await self._write(stored.delete_network, self._storage, network_id)
+            await self._finish(stored.delete_network, self._storage, network_id)
 
     def forget_network(self, network_id: NetworkId) -> None:
         """The same for a caller who does not wait."""
         if self._config.cache_networks:
             self._in_background(stored.delete_network, self._storage, network_id)
 
-    # Writing
+    # Work on files: in turn, and to its end, as the threads that do it cannot be interrupted
 
-    async def _write(self, write: Callable[..., Awaitable[None]], *arguments: object) -> None:
-        await asyncio.shield(self._begin(write, *arguments))
+    async def _finish(self, work: Callable[..., Awaitable[T]], *arguments: object) -> T:
+        return await asyncio.shield(self._begin(work, *arguments))
 
-    def _in_background(self, write: Callable[..., Awaitable[None]], *arguments: object) -> None:
-        self._begin(write, *arguments).add_done_callback(_report)
+    def _in_background(self, work: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        self._begin(work, *arguments).add_done_callback(_report)
 
-    def _begin(self, write: Callable[..., Awaitable[None]], *arguments: object) -> asyncio.Task[None]:
-        async def write_in_turn() -> None:
+    def _begin(self, work: Callable[..., Awaitable[T]], *arguments: object) -> asyncio.Task[T]:
+        async def in_turn() -> T:
             async with self._turn:
-                await write(*arguments)
+                return await work(*arguments)
 
-        task = asyncio.get_running_loop().create_task(write_in_turn())
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
+        task = asyncio.get_running_loop().create_task(in_turn())
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
         return task
 
+    async def _settle(self) -> None:
+        while self._under_way:
+            await asyncio.wait(self._under_way)
 
-def _report(task: asyncio.Task[None]) -> None:
+
+def _report(task: asyncio.Task[Any]) -> None:
     error = None if task.cancelled() else task.exception()
     if error is not None:
         task.get_loop().call_exception_handler(
