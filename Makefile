@@ -45,5 +45,5 @@ $(VENV)/bin/python:
 
 # One stamp for each set of dependencies; the package itself is installed in place.
 $(VENV)/%: $(VENV)/bin/python pyproject.toml setup.py zt_async/_speedups.c
-	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	$(BIN)/python -m pip install -qq --editable '.[$*]'
 	@touch $@
