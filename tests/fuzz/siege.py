@@ -94,8 +94,7 @@ class Siege:
         moon = make_moon([(friend.identity, lan.hosts[FRIEND].sockets.values())])
         friend.vl1.topology.offer(moon, always_accept_new=True)
         for node in (leaf, *lan.roots):
-            node.vl1.topology.want_moon(moon.id, friend.address)
-            node.vl1.pulse.check_now()
+            node.vl1.want_moon(moon.id, friend.address)
         lan.net.run_for(130)
 
     def mutator(self, seed: object) -> Mutator:

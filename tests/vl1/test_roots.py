@@ -164,8 +164,7 @@ def test_a_moon_comes_from_its_seed_and_is_dropped_again(seed_is_root):
     moon = make_moon([(mooned.identity, host.sockets.values())])
     assert mooned.topology.offer(moon, always_accept_new=True)
     assert mooned.topology.is_root
-    a.topology.want_moon(moon.id, mooned.address)
-    a.pulse.check_now()
+    a.want_moon(moon.id, mooned.address)
     assert world.run_until(lambda: moon.id in a.topology.moons, 10) < 2
     assert [(e.world_id, e.kind) for e in a.saw(WorldChanged)] == [(moon.id, "moon")]
     assert a.topology.is_upstream(mooned.address)
@@ -177,8 +176,10 @@ def test_a_moon_comes_from_its_seed_and_is_dropped_again(seed_is_root):
         world.net.detach(world.root_host)
         world.net.run_for(100)
         assert a.is_online(world.now)
-    assert a.topology.drop_moon(moon.id)
-    assert not a.topology.drop_moon(moon.id)
+    assert a.drop_moon(moon.id)
+    assert not a.drop_moon(moon.id)
+    world.net.run_for(0.1)
+    assert [(e.world_id, e.dropped) for e in a.saw(WorldChanged)] == [(moon.id, False), (moon.id, True)]
     assert a.topology.is_upstream(mooned.address) is seed_is_root
 
 

@@ -16,7 +16,7 @@ from zt_async.config import NodeConfig
 from zt_async.context import Context
 from zt_async.crypto.identity import Identity
 from zt_async.errors import DecodeError
-from zt_async.events import Event, IdentityCollided, PeerUnreachable, UserMessage
+from zt_async.events import Event, IdentityCollided, PeerUnreachable, UserMessage, WorldChanged
 from zt_async.types import Endpoint, Flight, NodeAddress
 from zt_async.vl1.assembler import Assembler
 from zt_async.vl1.contact import Contact
@@ -41,7 +41,7 @@ from zt_async.vl1.sender import Sender, make_body
 from zt_async.vl1.surface import SelfAwareness
 from zt_async.vl1.topology import Topology
 from zt_async.vl1.whois import Whois
-from zt_async.vl1.world import World
+from zt_async.vl1.world import World, WorldType
 from zt_async.wire.compression import decompress
 from zt_async.wire.packet import (
     BODY_OFFSET,
@@ -302,6 +302,35 @@ class VL1:
             peer.paths_pushed = NEVER
             peer.push_interval = 0.0
         self.pulse.check_now()
+
+    # Worlds
+
+    def offer_world(self, world: World, *, always_accept_new: bool = False) -> bool:
+        """Take a planet or moon over as ``Topology.offer`` does; tell of it, and meet its roots."""
+        if not self.topology.offer(world, always_accept_new=always_accept_new):
+            return False
+        self._tell_world(world, dropped=False)
+        self.pulse.check_now()
+        return True
+
+    def want_moon(self, moon_id: int, seed: NodeAddress) -> None:
+        """Get a moon from the node ``seed``. Raises ValueError beyond 64 open wishes."""
+        self.topology.want_moon(moon_id, seed)
+        self.pulse.check_now()
+
+    def drop_moon(self, moon_id: int) -> bool:
+        """Forget a moon, or the wish for it; False if there was neither."""
+        moon = self.topology.moons.get(moon_id)
+        if moon is not None:
+            self._tell_world(moon, dropped=True)
+        return self.topology.drop_moon(moon_id)
+
+    def _tell_world(self, world: World, *, dropped: bool) -> None:
+        kind = "planet" if world.type == WorldType.PLANET else "moon"
+        event = WorldChanged(world_id=world.id, kind=kind, timestamp=world.timestamp, dropped=dropped)
+        self.events.append(event)
+
+    # Peers and paths
 
     def add_known_peer(self, identity: Identity, endpoints: Iterable[Endpoint], now: float) -> None:
         """A peer from the cache of an earlier run: its addresses are tried, none is trusted (vl1.md 5.11)."""

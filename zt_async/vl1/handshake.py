@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 from zt_async.crypto.identity import Identity
 from zt_async.crypto.keys import SessionKey
 from zt_async.errors import DecodeError
-from zt_async.events import WorldChanged
 from zt_async.types import Endpoint
 from zt_async.vl1.counters import INVALID_IDENTITY, WAITING, Refused
 from zt_async.vl1.limits import PrefixLimit
 from zt_async.vl1.path import Path
 from zt_async.vl1.peer import Peer
-from zt_async.vl1.world import World, WorldType
+from zt_async.vl1.world import World
 from zt_async.wire.packet import (
     FIRST_ECHO_PROTOCOL,
     HEADER_SIZE,
@@ -233,9 +232,5 @@ class Handshake:
                 vl1.counters["world: malformed"] += 1
                 return
             data = data[used:]
-            if vl1.topology.offer(world):
-                kind = "planet" if world.type == WorldType.PLANET else "moon"
-                vl1.events.append(WorldChanged(world_id=world.id, kind=kind, timestamp=world.timestamp))
-                vl1.pulse.check_now()
-            else:
+            if not vl1.offer_world(world):
                 vl1.counters["world: refused"] += 1

@@ -74,8 +74,6 @@ class VL2:
         else:
             if config is not None:
                 self.configure(network, config)
-            elif network_id.is_ad_hoc:  # of neither form; there is nobody to ask
-                self._set_failure(network, NetworkStatus.NOT_FOUND)
         return network
 
     def leave(self, network_id: NetworkId, now: float) -> None:
