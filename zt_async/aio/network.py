@@ -76,8 +76,7 @@ class Network:
         """
         with self._node.events() as events:
             while (status := self._status_now()) != NetworkStatus.OK:
-                nobody_to_ask = self.id.is_ad_hoc and status == NetworkStatus.REQUESTING_CONFIGURATION
-                if status == NetworkStatus.NOT_FOUND or nobody_to_ask:
+                if status == NetworkStatus.NOT_FOUND:
                     raise NetworkNotFound(self.id, "does not exist")
                 if status == NetworkStatus.ACCESS_DENIED:
                     raise AccessDenied(self.id, "refuses this node; its controller has to authorize it")

@@ -31,10 +31,18 @@ from zt_async.aio.udp_socket import UdpSocketStatus
 from zt_async.config import NodeConfig
 from zt_async.context import Context
 from zt_async.crypto.identity import Identity
-from zt_async.errors import IdentityCollision, NetworkError, NetworkNotJoined, NodeFailed, NodeNotRunning
+from zt_async.errors import (
+    IdentityCollision,
+    NetworkError,
+    NetworkNotFound,
+    NetworkNotJoined,
+    NodeFailed,
+    NodeNotRunning,
+)
 from zt_async.events import (
     Event,
     IdentityCollided,
+    NetworkStatus,
     NodeDown,
     NodeOffline,
     NodeOnline,
@@ -337,6 +345,8 @@ class Node:
             )
         network = self._enter(network_id)
         try:
+            if network.status == NetworkStatus.REQUESTING_CONFIGURATION:  # an ad-hoc ID of no known form
+                raise NetworkNotFound(network_id, "does not exist")
             await network.ready()
             await self._state.add_network(network_id)
         except BaseException as error:
@@ -408,24 +418,24 @@ class Node:
         """
         self.check_running()
         number = _moon_id(moon_id)
-        topology = self.core.vl1.topology
-        if number in topology.moons:
+        vl1 = self.core.vl1
+        if number in vl1.topology.moons:
             return
         stored = await self._state.load_moon(number)
         if stored is not None:
-            topology.offer(stored, always_accept_new=True)
+            vl1.offer_world(stored, always_accept_new=True)
         elif seed is not None:
-            topology.want_moon(number, _node_address(seed))
+            vl1.want_moon(number, _node_address(seed))
         else:
             raise ValueError(f"the moon {number:016x} is not in moons.d; name a seed that can deliver it")
-        self.core.vl1.pulse.check_now()
         self._driver.schedule()
 
     async def deorbit(self, moon_id: int | str) -> bool:
         """Forget a moon; False if it was not known."""
         self.check_running()
         number = _moon_id(moon_id)
-        known = self.core.vl1.topology.drop_moon(number)
+        known = self.core.vl1.drop_moon(number)
+        self._driver.schedule()
         await self._state.delete_moon(number)
         return known
 
