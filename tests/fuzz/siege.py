@@ -146,7 +146,7 @@ class Siege:
         vl1 = self.target.vl1
         assert len(vl1._assembler) <= 1024
         assert vl1._assembler._bytes <= 4 << 20
-        assert len(vl1._visitors) <= 1024
+        assert len(vl1.paths.visitors) <= 1024
         assert len(vl1._surface._reports) <= 1024
         assert len(vl1.expected) <= 8192
         assert len(vl1.contact._attempts) <= 1024

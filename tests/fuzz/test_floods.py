@@ -134,7 +134,7 @@ def test_a_hello_replayed_from_the_addresses_of_others(bench, friend):
         each[to] = each.get(to, 0) + len(data)
     each.pop(AT, None)
     assert max(each.values()) < 4 * rounds * len(packet)
-    assert len(bench.core._visitors) <= 1024
+    assert len(bench.core.paths.visitors) <= 1024
     assert is_served(bench, friend)
 
 
@@ -279,7 +279,7 @@ def test_a_peer_that_moves_all_the_time(bench, friend):
             bench.wait(0.01)
     bench.wait(5)
     assert [entry.path.endpoint for entry in friend.peer.entries] == [AT]
-    assert len(bench.core._paths) <= 2
+    assert len(bench.core.paths.learned) <= 2
     bench.wait(100)
-    assert len(bench.core._visitors) <= 1
+    assert len(bench.core.paths.visitors) <= 1
     assert HOME in bench.core.own_endpoints(bench.now) or bench.root

@@ -508,7 +508,7 @@ class _Situation:
             peer.version = OWN_VERSION
             peer.replied_hello = True
             if peer.address in self.at:
-                path = self.vl1.keep(self.vl1.path(SOCKET, self.at[peer.address]))
+                path = self.vl1.paths.keep(self.vl1.paths.find(SOCKET, self.at[peer.address]))
                 path.last_receive = NOW
                 peer.learn(path, NOW)
             peer.last_receive = NOW

@@ -383,7 +383,7 @@ def test_a_relayed_hello_and_ok_bring_a_version_but_no_path_and_no_surface():
     (ok,) = a.say(a.hello(hops=1, sent_to=surface), at=bench.upstream.at)
     assert (ok.verb, ok.at) == (Verb.OK, bench.upstream.at)
     assert a.peer.entries == []
-    bench.core.handshake.say_hello(a.peer, bench.core.path(0, bench.upstream.at), bench.now)
+    bench.core.handshake.say_hello(a.peer, bench.core.paths.find(0, bench.upstream.at), bench.now)
     bench.collect()
     (hello,) = a.take()
     a.say(a.ok_hello(hello, seen_as=surface, version=Version(12, 1, 9, 9), hops=1), at=bench.upstream.at)

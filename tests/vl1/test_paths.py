@@ -69,7 +69,7 @@ def test_a_silent_path_expires_and_is_forgotten():
     world.net.run_for(300)
     assert peer_of(a, b).entries == []
     assert [e.endpoint for e in a.saw(PathRemoved)] == [world.hosts[1].sockets[0]]
-    assert (0, world.hosts[1].sockets[0]) not in a._paths
+    assert (0, world.hosts[1].sockets[0]) not in a.paths.learned
 
 
 def test_peers_that_are_silent_for_long_are_forgotten_but_roots_never():
@@ -171,6 +171,8 @@ def test_memory_of_a_conversation_is_flat():
     sizes = []
     for _ in range(3):
         world.chat(a, b, 60)
-        sizes.append((len(a._paths), len(a._visitors), len(a.contact._attempts), len(a.topology.peers)))
+        sizes.append(
+            (len(a.paths.learned), len(a.paths.visitors), len(a.contact._attempts), len(a.topology.peers))
+        )
     assert len(set(sizes)) == 1
     assert len(a.expected) < 100

@@ -107,7 +107,7 @@ class Contact:
         self._try(attempt, now)
 
     def _try(self, attempt: _Attempt, now: float) -> None:
-        path = self._vl1.path(attempt.socket, attempt.endpoint)
+        path = self._vl1.paths.find(attempt.socket, attempt.endpoint)
         if attempt.tries:
             # Whoever answered no ECHO may have forgotten us.
             self._vl1.handshake.say_hello(attempt.peer, path, now)

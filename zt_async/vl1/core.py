@@ -33,6 +33,7 @@ from zt_async.vl1.counters import (
 from zt_async.vl1.expected import ExpectedReplies
 from zt_async.vl1.handshake import Handshake
 from zt_async.vl1.path import ANY_SOCKET, NEVER, PATH_QUIET, TWIN_TIME, Path, PathPolicy
+from zt_async.vl1.paths import PathTable
 from zt_async.vl1.peer import Peer
 from zt_async.vl1.pulse import Pulse
 from zt_async.vl1.relay import Relay
@@ -63,8 +64,6 @@ from zt_async.wire.verbs import decode_error, decode_ok, decode_user_message, en
 Inbound: TypeAlias = tuple[Peer, Path, int, int, bytes]
 """A packet for VL2: sender, path, verb, packet ID as on the wire, body (verb byte and payload)."""
 
-MAX_PATHS: Final = 32_768
-MAX_VISITORS: Final = 1024
 MAX_OWN_ENDPOINTS: Final = 64  # told to others, who look at 8 of each scope and family
 ECHO_INTERVAL: Final = 1 / 6  # s between ECHOs answered on one path
 
@@ -109,6 +108,7 @@ class VL1:
             blacklist=config.path_blacklist,
             trusted=config.trusted_paths,
         )
+        self.paths = PathTable(self.policy)
         self.expected = ExpectedReplies()
         self.sender = Sender(self.topology, context, config.mtu, self.counters)
         self.handshake = Handshake(self, config.identity_validation_burst)
@@ -123,10 +123,6 @@ class VL1:
         self._assembler = Assembler(self.counters)
         self._relay = Relay(self)
         self._surface = SelfAwareness()
-        self._paths: dict[tuple[int, Endpoint], Path] = {}
-        """Those that peers are reached through."""
-        self._visitors: dict[tuple[int, Endpoint], Path] = {}
-        """Those that something authentic came over, and that did not prove themselves (yet)."""
         self._packets: list[Inbound] = []
         self._own = identity.address.packed
 
@@ -136,7 +132,7 @@ class VL1:
         self, socket: int, remote: Endpoint, datagrams: Sequence[bytes], now: float
     ) -> None:
         """Take what arrived on a local socket from one remote endpoint, in order. Never raises on any bytes."""
-        path = self._paths.get((socket, remote)) or self.path(socket, remote)
+        path = self.paths.find(socket, remote)
         own = self._own
         decode = self._decode
         counters = self.counters
@@ -340,39 +336,11 @@ class VL1:
         peer.hints = tuple(endpoints)
         self.pulse.try_hints(peer, now)
 
-    def path(self, socket: int, remote: Endpoint) -> Path:
-        """The path record for a socket and an endpoint; not kept until something authentic comes over it."""
-        key = (socket, remote)
-        path = self._paths.get(key) or self._visitors.get(key)
-        if path is None:
-            path = Path(socket, remote)
-            path.trusted_path_id = self.policy.trusted_path_id(remote)
-        return path
-
-    def is_known(self, path: Path) -> bool:
-        """Peers are reached through it."""
-        return (path.socket, path.endpoint) in self._paths
-
-    def keep(self, path: Path) -> Path:
-        """Keep a path record for a while, because something authentic came over it; bounded."""
-        key = (path.socket, path.endpoint)
-        known = self._paths.get(key) or self._visitors.get(key)
-        if known is not None:
-            return known
-        if len(self._visitors) >= MAX_VISITORS:
-            del self._visitors[next(iter(self._visitors))]
-        self._visitors[key] = path
-        return path
-
     def learn(self, peer: Peer, path: Path, now: float) -> None:
         """Reach a peer over this path from now on: it has proved itself (vl1.md 5.3)."""
-        key = (path.socket, path.endpoint)
-        if key not in self._paths:
-            if len(self._paths) >= MAX_PATHS:
-                self.counters["paths: too many"] += 1
-                return
-            self._visitors.pop(key, None)
-            self._paths[key] = path
+        if not self.paths.learn(path):
+            self.counters["paths: too many"] += 1
+            return
         replaced = peer.learn(path, now, self.contact.take_priority(peer, path.endpoint))
         if replaced is not None and replaced is not path:
             self.contact.moved(peer)
@@ -384,10 +352,7 @@ class VL1:
     def forget_paths(self, idle: float, now: float) -> None:
         """Drop the records of paths that no peer uses and that were silent for ``idle`` seconds."""
         used = {entry.path for peer in self.topology.peers.values() for entry in peer.entries}
-        for paths in (self._paths, self._visitors):
-            for key, path in list(paths.items()):
-                if path not in used and now - path.last_receive >= idle:
-                    del paths[key]
+        self.paths.forget(used, idle, now)
 
     def expire(self, now: float) -> None:
         """Forget what is too old, in all that is kept for others."""
@@ -476,7 +441,7 @@ class VL1:
             case Verb.RENDEZVOUS:
                 self.contact.receive_rendezvous(peer, path, payload, now)
             case Verb.ECHO:
-                path = self.keep(path)
+                path = self.paths.keep(path)
                 if now - path.echo_answered < ECHO_INTERVAL:
                     raise Refused("rate limit")
                 path.echo_answered = now
@@ -550,7 +515,7 @@ class VL1:
             self.contact.maybe_push(peer, path, hops, now)
 
     def _unlearned_path(self, peer: Peer, path: Path, verb: int, now: float) -> None:
-        known = self.keep(path)
+        known = self.paths.keep(path)
         if known is not path and (entry := peer.entry_of(known)) is not None:
             known.last_receive = entry.last_receive = now  # learned while this packet waited
         elif self.contact.allowed(peer, known.endpoint):

@@ -180,7 +180,7 @@ class Handshake:
         """Answer an authentic HELLO, on the path it came from. Raises DecodeError or Refused."""
         vl1 = self._vl1
         hops = packet[18] & HOPS_MASK
-        path = vl1.keep(path)
+        path = vl1.paths.keep(path)
         if peer.entry_of(path) is None and not peer.may_say_hello(now):
             raise Refused("rate limit")
         moons = decode_moons(peer.key.crypt_field(packet[:8], hello.tail)) if hello.tail else []

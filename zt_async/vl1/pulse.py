@@ -124,7 +124,7 @@ class Pulse:
             stable = [e for e in vl1.topology.upstreams[peer.address] if e.family == family]
             if stable:
                 endpoint = stable[vl1.context.random_below(len(stable))]
-                vl1.handshake.say_hello(peer, vl1.path(ANY_SOCKET, endpoint), now)
+                vl1.handshake.say_hello(peer, vl1.paths.find(ANY_SOCKET, endpoint), now)
         if not met and not vl1.topology.upstreams[peer.address]:
             self._hello_through_root(peer, now)
         return met

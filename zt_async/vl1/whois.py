@@ -101,7 +101,7 @@ class Whois:
             stable = vl1.topology.upstreams[upstream.address]
             if not stable:
                 return False
-            path = vl1.path(ANY_SOCKET, stable[0])
+            path = vl1.paths.find(ANY_SOCKET, stable[0])
         body = bytes((Verb.WHOIS,)) + encode_whois((NodeAddress(address),))
         packet_id = vl1.sender.transmit(upstream, path, body, now)
         vl1.expected.add(packet_id, Verb.WHOIS, upstream.address, path.endpoint, now)
@@ -111,7 +111,7 @@ class Whois:
         """Hold a packet from an unknown source for up to 5 s, and ask who that is."""
         vl1 = self._vl1
         packets = self._packets.setdefault(source, [])
-        limit = MAX_PACKETS if vl1.is_known(path) else MAX_PACKETS // 2
+        limit = MAX_PACKETS if vl1.paths.is_learned(path) else MAX_PACKETS // 2
         if len(packets) >= MAX_PACKETS_PER_SOURCE or self._packet_count >= limit:
             vl1.counters[UNKNOWN_SOURCE] += 1
             if not packets:
