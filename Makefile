@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 JOBS ?= auto
 
-.PHONY: demo test test-all test-sim check format benchmark docs clean
+.PHONY: demo test test-all test-sim test-fuzz check format benchmark docs clean
 
 demo: $(VENV)/demo
 	$(BIN)/python examples/demo.py
@@ -18,6 +18,9 @@ test-all:
 
 test-sim: $(VENV)/test
 	$(PYTEST) -n $(JOBS) tests/sim --all-seeds
+
+test-fuzz: $(VENV)/test
+	$(PYTEST) tests/fuzz --fuzz-count 1000000
 
 check: $(VENV)/check
 	$(BIN)/ruff check .
