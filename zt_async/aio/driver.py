@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Protocol, cast
@@ -50,7 +51,8 @@ class Driver:
         self._on_event = on_event
         self._on_failure = on_failure
         self._owners: dict[Owner, None] = {}
-        self._drained: asyncio.Future[None] | None = None
+        self._lingering: dict[Owner, None] = {}
+        self._drained: tuple[dict[Owner, None], asyncio.Future[None]] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._scheduled: asyncio.Handle | None = None
@@ -84,10 +86,16 @@ class Driver:
     def add(self, owner: Owner) -> None:
         self._owners[owner] = None
 
+    def linger(self, owner: Owner) -> None:
+        """The application has no more to do with it; that it was closed has yet to get across."""
+        del self._owners[owner]
+        self._lingering[owner] = None
+        self._check_drained()
+
     def remove(self, owner: Owner) -> None:
         self._owners.pop(owner, None)
-        if self._drained is not None and not self._owners and not self._drained.done():
-            self._drained.set_result(None)
+        self._lingering.pop(owner, None)
+        self._check_drained()
 
     def end(self, error: Exception, *, draining: bool) -> None:
         """End all that is open; what is draining only if ``draining`` says so."""
@@ -96,12 +104,20 @@ class Driver:
             if draining or not owner.is_draining:
                 self.call(owner.end, error)
 
-    async def drain(self, timeout: float) -> None:
-        """Wait until nothing is open any more. Raises TimeoutError."""
-        if self._owners:
-            self._drained = self.loop.create_future()
-            async with asyncio.timeout(timeout):
-                await self._drained
+    async def drain(self, data_timeout: float, end_timeout: float) -> None:
+        """Give what was closed the time to get across: first the data, then the news that no more comes."""
+        for waiting, timeout in ((self._owners, data_timeout), (self._lingering, end_timeout)):
+            if waiting:
+                self._drained = waiting, self.loop.create_future()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(timeout):
+                        await self._drained[1]
+
+    def _check_drained(self) -> None:
+        if self._drained is not None:
+            waiting, done = self._drained
+            if not waiting and not done.done():
+                done.set_result(None)
 
     async def wait(self, socket: Socket, is_done: Callable[[], bool]) -> None:
         """Wait until ``is_done``, which is asked whenever the socket changes; what it raises is raised here."""

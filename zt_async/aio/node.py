@@ -62,7 +62,8 @@ ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 REBIND_INTERVAL = 30.0  # s between looks at the addresses of this host
 SLEPT = 10.0  # s by which such a look is late when the host has slept
 OFFLINE_NEW_PORT = 120.0  # s offline after which another secondary port is tried
-FLUSH_TIMEOUT = 2.0  # s for which a stopping node waits until closed connections have sent all
+DATA_TIMEOUT = 2.0  # s for which a stopping node waits until the data of closed connections has arrived
+END_TIMEOUT = 0.5  # s for which it then waits until their other ends know that no more comes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,9 +176,7 @@ class Node:
         driver.end(ended, draining=False)
         try:
             if self._failure is None:
-                await driver.drain(FLUSH_TIMEOUT)
-        except TimeoutError:
-            logger.info("node %s stops with unsent data", self.address)
+                await driver.drain(DATA_TIMEOUT, END_TIMEOUT)
         finally:
             driver.end(ended, draining=True)
             driver.pump()

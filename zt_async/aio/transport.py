@@ -15,8 +15,8 @@ from zt_async.stack.tcp.connection import TcpConnection
 from zt_async.stack.tcp.state import State
 from zt_async.types import NetworkId, NodeAddress
 
-_ALL_DELIVERED: Final = (State.FIN_WAIT_2, State.TIME_WAIT, State.CLOSED)
-"""The peer has acknowledged all that was sent, FIN included."""
+_FIN_ACKED: Final = (State.FIN_WAIT_2, State.TIME_WAIT, State.CLOSED)
+"""The peer knows that nothing more comes, or will never know."""
 
 _HIGH_WATER: Final = 256 << 10  # bytes; more that waits for an acknowledgement to be sent only adds delay
 
@@ -64,22 +64,32 @@ class StreamTransport(asyncio.Transport):
 
     def on_ready(self) -> None:
         """Look at the connection: data, end of file, room to write, end."""
-        if self._lost:
+        if self._closing:
+            self._drain()
             return
         connection = self._connection
-        if self._closing:
-            connection.receive()  # for nobody; but a full window would hold up what is still to be sent
-        elif not self._reading_paused:
+        if not self._reading_paused:
             self._read()
-        if self._protocol_paused and connection.unsent <= connection.wake_at:
+        if connection.error is not None:
+            can_be_read = self._reading_paused and connection.receiver.buffered
+            if not can_be_read or self._protocol_paused:
+                self._lose(connection.error)
+        elif self._protocol_paused and connection.unsent <= connection.wake_at:
             self._protocol_paused = False
             connection.wake_at = -1
             self._call(self._protocol.resume_writing)
-        if connection.error is not None:
-            self._lose(connection.error)
-        elif self._closing and connection.state in _ALL_DELIVERED:
+
+    def _drain(self) -> None:
+        """The application has closed: see to it that its data and the FIN get across."""
+        connection = self._connection
+        connection.receive()  # for nobody; but a full window would hold up what is still to be sent
+        if not self._lost and not connection.undelivered:
             connection.close()
-            self._lose(None)
+            self._lose(connection.error)
+        if connection.state in _FIN_ACKED:
+            self._lose(connection.error)
+            connection.owner = None
+            self._driver.remove(self)
 
     def _read(self) -> None:
         connection = self._connection
@@ -138,25 +148,23 @@ class StreamTransport(asyncio.Transport):
             self._lose(error)
 
     def _lose(self, error: Exception | None) -> None:
-        """The end of this transport, once."""
-        if self._lost:
-            return
-        self._lost = self._closing = True
-        self._connection.owner = None
-        self._driver.loop.call_soon(self._tell_lost, error)
-        self._driver.schedule()
+        """The end for the application, once; the FIN may still be under way."""
+        if not self._lost:
+            self._lost = self._closing = True
+            self._driver.linger(self)
+            self._driver.loop.call_soon(self._tell_lost, error)
+            self._driver.loop.call_soon(self.on_ready)
 
     def _tell_lost(self, error: Exception | None) -> None:
         try:
             self._protocol.connection_lost(error)
         finally:
-            self._driver.remove(self)
             if self._on_lost is not None:
                 self._on_lost()
 
     @property
     def is_draining(self) -> bool:
-        """Closed, with data or ``connection_lost`` under way."""
+        """Closed, with data under way."""
         return self._closing
 
     def end(self, error: Exception) -> None:
@@ -179,9 +187,9 @@ class StreamTransport(asyncio.Transport):
         return self._closing
 
     def close(self) -> None:
-        """Send what is queued, then FIN. ``connection_lost`` comes when the other side has taken all of it.
+        """Send what is queued, then FIN. ``connection_lost`` comes when all data has arrived at the other node.
 
-        What the peer still sends is dropped, and once all of ours is there it resets the connection.
+        What the peer still sends is dropped, and from then on it resets the connection.
         """
         if self._closing:
             return

@@ -144,6 +144,13 @@ class TcpConnection(Socket):
         return self.sender.nxt - self.sender.una if self.state not in state.HANDSHAKE else 0
 
     @property
+    def undelivered(self) -> int:
+        """Bytes queued or transmitted that the peer has not acknowledged."""
+        sender = self.sender
+        fin_under_way = sender.fin_sent and not sender.fin_acked
+        return sender.queue.size + self.unacked - fin_under_way
+
+    @property
     def send_target(self) -> int:
         """How many bytes, unsent and unacked, keep the path busy; a writer that queues more only adds delay."""
         wanted = max(_MIN_SEND_TARGET, 2 * self.sender.congestion.cwnd)
