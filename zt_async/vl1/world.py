@@ -22,6 +22,8 @@ MAX_ENDPOINTS: Final = 32  # of one root
 
 
 class WorldType(IntEnum):
+    """What a world is (vl1.md 4.1)."""
+
     NULL = 0
     PLANET = 1
     MOON = 127
