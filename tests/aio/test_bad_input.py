@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from ssl import PROTOCOL_TLS_SERVER, SSLContext
 
 import pytest
 
@@ -285,3 +286,8 @@ async def test_options_that_make_no_sense(world, options, error):
             await client.open_connection(address_of(server), 7000, **options)
         with pytest.raises(ValueError, match="server_hostname"):
             await client.open_connection(None, 7000, ssl=True)
+        for name in ("ssl_handshake_timeout", "ssl_shutdown_timeout"):
+            with pytest.raises(ValueError, match=f"{name} should be a positive number"):
+                await client.open_connection(address_of(server), 7000, ssl=True, **{name: 0})
+            with pytest.raises(ValueError, match=f"{name} should be a positive number"):
+                await server.start_server(echo, port=1, ssl=SSLContext(PROTOCOL_TLS_SERVER), **{name: -1})

@@ -107,6 +107,19 @@ async def test_serving_forever_until_cancelled(place):
         await server.serve_forever()
 
 
+@OURS
+async def test_serving_forever_ends_with_all_connections(place):
+    """Or Ctrl-C would wait for the last client to leave."""
+    client, server, listening = await pair(place)
+    serving = asyncio.create_task(listening.serve_forever())
+    await turns(3)
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    assert server.lost.result() is None
+    assert await client.lost is None
+
+
 async def test_serving_forever_until_closed(place):
     server = await place.server.start_server(echo, place.host, 0)
     serving = asyncio.create_task(server.serve_forever())

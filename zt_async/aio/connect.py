@@ -140,13 +140,15 @@ async def create_connection(
     return transport, protocol
 
 
-def check_tls_options(context: ssl_module.SSLContext | None, **options: object) -> None:
-    """Raises as asyncio does for a context that is none, and for options that are of no use without one."""
+def check_tls_options(context: ssl_module.SSLContext | None, **options: str | float | None) -> None:
+    """Raises as asyncio does for a context that is none, and for options that make no sense or none without one."""
     if context is not None and not isinstance(context, ssl_module.SSLContext):
         raise TypeError(f"ssl argument must be an SSLContext or None, not {context!r}")
     for name, value in options.items():
         if value is not None and context is None:
             raise ValueError(f"{name} is only meaningful with ssl")
+        if isinstance(value, (int, float)) and value <= 0:
+            raise ValueError(f"{name} should be a positive number, not {value}")
 
 
 async def open_connection(

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from zt_async.aio.driver import Driver
 from zt_async.aio.resolve import Host, Port, resolve_address, socket_address
 from zt_async.aio.vsocket import VirtualSocket
+from zt_async.errors import NodeFailed
 from zt_async.stack.udp import UdpEndpoint
 
 DatagramProtocolT = TypeVar("DatagramProtocolT", bound=asyncio.DatagramProtocol)
@@ -51,7 +52,7 @@ class DatagramTransport(asyncio.DatagramTransport):
 
     def end(self, error: Exception) -> None:
         """The node ends."""
-        self._finish(None)
+        self._finish(error if isinstance(error, NodeFailed) else None)
 
     def _call(self, method: Callable[..., object], *arguments: object) -> None:
         """Call the protocol, unless it is told of nothing any more; what it raises is reported, and that is all."""

@@ -98,17 +98,16 @@ class Server(asyncio.AbstractServer):
                 self._serve(connection)
 
     def _serve(self, connection: TcpConnection) -> None:
-        driver = self._driver
         try:
             protocol = self._factory()
         except Exception as error:
             connection.abort()
-            driver.loop.call_exception_handler(
+            self._driver.loop.call_exception_handler(
                 {"message": "A server's protocol factory failed.", "exception": error}
             )
             return
         transport, handshake = wrap(
-            driver,
+            self._driver,
             connection,
             protocol,
             self._context,
@@ -183,7 +182,7 @@ class Server(asyncio.AbstractServer):
         self.listen()
 
     async def serve_forever(self) -> None:
-        """Serve until cancelled, or until the server is closed.
+        """Serve until cancelled, or until the server is closed. When cancelled it closes all connections as well.
 
         Raises NodeNotRunning or NodeFailed when the node ends.
         """
@@ -194,7 +193,9 @@ class Server(asyncio.AbstractServer):
         try:
             await self._forever
         except asyncio.CancelledError:
-            self.close()
+            if not self._closed:
+                self.close()
+                self.close_clients()
             await self.wait_closed()
             raise
         finally:
