@@ -8,7 +8,8 @@ import weakref
 import pytest
 
 import zt_async as zt
-from zt_async.testing import private_world
+from zt_async.aio.node import OFFLINE_NEW_PORT, REBIND_INTERVAL
+from zt_async.testing import SimUdp, private_world
 from zt_async.testing.identities import throwaway_identity
 
 from .places import REAL, SIMULATED, Recorder, address_of, echo, on, open_connections, turns
@@ -364,3 +365,59 @@ async def test_a_world_of_ones_own_has_what_it_promises():
         assert await later.ping(address_of(world.members[0])) > 0
         nodes = [world.root, *world.members]
     assert not any(node.is_running for node in nodes)
+
+
+# Following the host
+
+
+@SIMULATED
+async def test_a_node_follows_its_host_to_new_addresses(bare_world):
+    node = await bare_world.add_member()
+    net, host = bare_world.net, bare_world.net.hosts[1]
+
+    def bound():
+        return {sock.local.host for sock in node.status.sockets}
+
+    assert bound() == {"10.0.1.1"}
+    net.add_address(host, "10.0.77.1")
+    await asyncio.sleep(REBIND_INTERVAL)
+    assert bound() == {"10.0.1.1", "10.0.77.1"}
+    net.remove_address(host, "10.0.1.1")
+    await asyncio.sleep(REBIND_INTERVAL + 30)
+    assert bound() == {"10.0.77.1"}
+    assert node.is_online
+    best, *_ = bare_world.root.peer(node.address).paths
+    assert best.endpoint.host == "10.0.77.1"
+
+
+@SIMULATED
+async def test_a_node_that_stays_offline_tries_another_port(bare_world):
+    net = bare_world.net
+    host = net.add_host("behind a NAT", "10.5.0.1", ports=(9993, 20_000))
+    async with zt.start(
+        identity=throwaway_identity(1), roots=bare_world.planet, udp=SimUdp(net, host), offline_after=10.0
+    ) as node:
+        await node.online()
+        ports = [sock.local.port for sock in node.status.sockets]
+        assert ports == [9993, 20_000]
+        net.partition([host])
+        await asyncio.sleep(OFFLINE_NEW_PORT)
+        assert [sock.local.port for sock in node.status.sockets] == ports
+        await asyncio.sleep(2 * REBIND_INTERVAL + 10)
+        first, second = [sock.local.port for sock in node.status.sockets]
+        assert first == 9993
+        assert second != 20_000
+        net.heal()
+        await node.online()
+
+
+@SIMULATED
+async def test_a_node_looks_around_when_its_host_has_slept(bare_world, monkeypatch):
+    node = await bare_world.start(1)
+    looks = []
+    monkeypatch.setattr(node.core.vl1.pulse, "check_now", lambda: looks.append(1))
+    await asyncio.sleep(3 * REBIND_INTERVAL)
+    assert looks == []
+    asyncio.get_running_loop().clock.now += 60
+    await asyncio.sleep(REBIND_INTERVAL)
+    assert looks

@@ -118,15 +118,18 @@ async def test_leaving_ends_what_runs_over_the_network(world):
 
 
 @EVERY
-async def test_a_pending_connect_ends_when_the_network_is_left(world):
+async def test_what_waits_for_an_answer_ends_when_the_network_is_left(world):
     client, server = world.members
     absent = address_of(server).replace("::1", ":2::1")
-    connecting = asyncio.create_task(client.open_connection(absent, 7000))
+    waiting = [
+        asyncio.create_task(call) for call in (client.open_connection(absent, 7000), client.ping(absent))
+    ]
     await turns(5)
     await client.leave(world.network_id)
-    with pytest.raises(OSError, match="down") as caught:
-        await connecting
-    assert caught.value.errno == errno.ENETDOWN
+    for call in waiting:
+        with pytest.raises(OSError, match="down") as caught:
+            await call
+        assert caught.value.errno == errno.ENETDOWN
 
 
 async def test_the_ports_of_an_ad_hoc_network(bare_world):

@@ -37,13 +37,22 @@ class TransportError(NamedTuple):
 class Ping(Socket):
     """An echo request that waits for its reply. Exactly one of ``rtt`` and ``error`` will be set, or neither."""
 
-    __slots__ = ("_key", "_layer", "_sent_at", "error", "payload", "remote", "rtt")
+    __slots__ = ("_key", "_layer", "_sent_at", "error", "interface", "payload", "remote", "rtt")
 
-    def __init__(self, layer: IcmpLayer, key: _PingKey, remote: str, payload: bytes, now: float) -> None:
+    def __init__(
+        self,
+        layer: IcmpLayer,
+        key: _PingKey,
+        interface: Interface,
+        remote: str,
+        payload: bytes,
+        now: float,
+    ) -> None:
         super().__init__()
         self._layer = layer
         self._key = key
         self._sent_at = now
+        self.interface = interface
         self.remote = remote
         self.payload = payload
         self.rtt: float | None = None
@@ -82,10 +91,16 @@ class IcmpLayer:
         while not key[0] or key in self.pings:
             number = int.from_bytes(self._host.context.random_bytes(4), "big")
             key = (number >> 16, number & 0xFFFF)
-        ping = self.pings[key] = Ping(self, key, remote, payload, now)
+        ping = self.pings[key] = Ping(self, key, flow.interface, remote, payload, now)
         message = icmpv6.Message(icmpv6.ECHO_REQUEST, 0, icmpv6.Echo(*key, payload).encode())
         self._ip.send(flow, message.encode(flow.source, flow.destination), now)
         return ping
+
+    def close_interface(self, interface: Interface, now: float) -> None:
+        """Pings that wait there fail with ENETDOWN."""
+        for ping in [ping for ping in self.pings.values() if ping.interface is interface]:
+            ping.finish(now, os_error(errno.ENETDOWN))
+            self._host.mark_ready(ping)
 
     def receive(self, arrival: Arrival, now: float) -> TransportError | None:
         """Handle a message; an error about a packet of ours is given back. Raises DecodeError."""

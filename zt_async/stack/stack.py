@@ -66,13 +66,17 @@ class Stack:
         return interface
 
     def remove_interface(self, interface: Interface, now: float) -> None:
-        """Its connections and the sockets bound to it fail with ENETDOWN. Raises ValueError if it is not here."""
+        """Its connections and pings and the sockets bound to it fail with ENETDOWN.
+
+        Raises ValueError if it is not here.
+        """
         self._ip.interfaces.remove(interface)
         self._host.generation += 1
         self._ip.routes.remove_interface(interface)
         self._ip.reassembler.remove_interface(interface)
         interface.close()
         self._tcp.close_interface(interface)
+        self._icmp.close_interface(interface, now)
         for endpoint in self._udp.endpoints:
             if endpoint.binding.interface is interface:
                 self._udp.close(endpoint, os_error(errno.ENETDOWN))
