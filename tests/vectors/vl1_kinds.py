@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from tests.vectors.registry import Case, NotBuilt, vector_kind
+from tests.vectors.rules_kinds import rules_of
 from zt_async.config import NodeConfig
 from zt_async.crypto.identity import Identity
 from zt_async.crypto.keys import SessionKey
@@ -20,8 +21,8 @@ from zt_async.vl1.world import World, WorldKey, WorldType
 from zt_async.vl2.config import ROLE_BRIDGE, NetworkConfig
 from zt_async.vl2.core import VL2
 from zt_async.vl2.network import Network
-from zt_async.vl2.rules import Rule, RuleType
 from zt_async.wire.packet import ErrorCode, Suite, Verb, split, split_evenly
+from zt_async.wire.rules import Rule, RuleType
 from zt_async.wire.verbs import (
     ExtFrame,
     Hello,
@@ -530,28 +531,7 @@ class _Situation:
                 credential_max_delta=600_000,
                 flags=2,
                 multicast_limit=situation["multicast_limit"],
-                rules=_rules(situation["rules"]) if "rules" in situation else _ACCEPT_ALL,
+                rules=rules_of(situation["rules"]) if "rules" in situation else _ACCEPT_ALL,
                 specialists=tuple(specialists),
             ),
         )
-
-
-def _rules(rules: list[dict[str, Any]]) -> tuple[Rule, ...]:
-    """Rules as the cases write them; NotBuilt for types that do not exist yet."""
-    made = []
-    for rule in rules:
-        if rule["type"] not in set(RuleType):
-            raise NotBuilt(rule["name"])
-        kind = RuleType(rule["type"])
-        operands = {
-            RuleType.MATCH_IP_PROTOCOL: lambda r: (r["ipProtocol"],),
-            RuleType.MATCH_ETHERTYPE: lambda r: (r["etherType"],),
-            RuleType.MATCH_IP_DEST_PORT_RANGE: lambda r: (r["start"], r["end"]),
-            RuleType.MATCH_CHARACTERISTICS: lambda r: (int(r["mask"], 16),),
-            RuleType.ACTION_TEE: lambda r: (int(r["address"], 16),),
-            RuleType.ACTION_WATCH: lambda r: (int(r["address"], 16),),
-            RuleType.ACTION_REDIRECT: lambda r: (int(r["address"], 16),),
-        }
-        operand = operands[kind](rule) if kind in operands else ()
-        made.append(Rule(kind, operand, inverted=rule["not"], alternative=rule["or"]))
-    return tuple(made)

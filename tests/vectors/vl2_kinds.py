@@ -5,7 +5,8 @@ from __future__ import annotations
 from ipaddress import ip_interface
 
 from tests.vectors.registry import Case, assert_refused, vector_kind
-from tests.vectors.vl1_kinds import _rules, make_vl1
+from tests.vectors.rules_kinds import rules_of
+from tests.vectors.vl1_kinds import make_vl1
 from zt_async.crypto.identity import Identity
 from zt_async.events import NetworkStatus
 from zt_async.types import NetworkId, NodeAddress
@@ -43,10 +44,7 @@ def check_adhoc_networks(case: Case, fields: dict[str, str]) -> None:
     assert config.revision == wanted["revision"]
     assert config.addresses == tuple(map(ip_interface, wanted["static_ips"]))
     assert config.specialists == tuple(int(text, 16) for text in wanted["specialists"])
-    assert config.rules == _rules(wanted["rules"])
-    assert all(
-        rule.type.name == text["name"] for rule, text in zip(config.rules, wanted["rules"], strict=True)
-    )
+    assert config.rules == rules_of(wanted["rules"])
     info = network.info()
     assert (info.name, info.addresses, info.mtu) == (config.name, config.addresses, config.mtu)
 

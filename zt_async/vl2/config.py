@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from zt_async.types import IPInterface, NetworkId, NodeAddress
-from zt_async.vl2.rules import Rule
+from zt_async.wire.rules import Rule
 
 DEFAULT_MTU: Final = 2800
 MIN_MTU: Final = 1280

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from enum import IntEnum
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from zt_async.types import NodeAddress
+from zt_async.wire.rules import Rule, RuleType
 
 IPV4: Final = 0x0800
 IPV6: Final = 0x86DD
@@ -21,34 +22,6 @@ _BROADCAST: Final = 1 << 61
 _INBOUND: Final = 1 << 63
 _HEADERS_TO_SKIP: Final = (0, 43, 60, 135)
 _PORT_PROTOCOLS: Final = (6, 17, 132, 136)
-
-
-class RuleType(IntEnum):
-    """Types of rules (vl2.md 6.2)."""
-
-    ACTION_DROP = 0
-    ACTION_ACCEPT = 1
-    ACTION_TEE = 2
-    ACTION_WATCH = 3
-    ACTION_REDIRECT = 4
-    ACTION_BREAK = 5
-    MATCH_IP_PROTOCOL = 36
-    MATCH_ETHERTYPE = 37
-    MATCH_IP_DEST_PORT_RANGE = 40
-    MATCH_CHARACTERISTICS = 41
-
-
-class Rule(NamedTuple):
-    """One entry of a table: a match (with NOT and OR), or the action that closes a set of matches.
-
-    ``operand`` is, by type: an IP protocol, an ethertype, a port range (low, high), a mask of characteristics,
-    or the node that a copy or redirection goes to.
-    """
-
-    type: RuleType
-    operand: tuple[int, ...] = ()
-    inverted: bool = False
-    alternative: bool = False
 
 
 class Verdict(IntEnum):
@@ -142,7 +115,7 @@ def _characteristics(mask: int) -> _Match:
     return lambda packet: bool(packet.characteristics() & mask)
 
 
-_MATCHES: Final[dict[RuleType, Callable[..., _Match]]] = {
+_MATCHES: Final[dict[int, Callable[..., _Match]]] = {
     RuleType.MATCH_IP_PROTOCOL: _ip_protocol,
     RuleType.MATCH_ETHERTYPE: _ethertype,
     RuleType.MATCH_IP_DEST_PORT_RANGE: _destination_port,
