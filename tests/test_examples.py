@@ -5,7 +5,6 @@ import contextlib
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest_asyncio
@@ -140,13 +139,11 @@ async def test_events(run):
 
 
 async def test_demo():
-    began = time.monotonic()
     demo = await asyncio.create_subprocess_exec(
         sys.executable, EXAMPLES / "demo.py", env=ENVIRONMENT, stdout=asyncio.subprocess.PIPE
     )
     said, _ = await demo.communicate()
     assert demo.returncode == 0, said.decode()
-    assert time.monotonic() - began < 30
     text = said.decode()
     for expected in (
         "root ready:",

@@ -42,7 +42,11 @@ IDENTITIES = {
 
 
 async def start(path=None, **settings):
-    settings = {"bind": ("127.0.0.1",), "allow_loopback_paths": True, "secondary_port": None, **settings}
+    settings = {
+        **{"bind": ("127.0.0.1",), "allow_loopback_paths": True, "secondary_port": None},
+        **{"identity": throwaway_identity(1)},  # to make one takes long without the extension
+        **settings,
+    }
     async with zt.start(path, **settings):
         pass
 
@@ -66,7 +70,7 @@ async def test_an_identity_file_that_is_none(tmp_path, reports, kind):
 
 @SIMULATED
 async def test_an_identity_that_is_not_the_folders(tmp_path, reports):
-    await start(tmp_path, identity=throwaway_identity(1))
+    await start(tmp_path)
     before = files(tmp_path)
     with pytest.raises(
         zt.IdentityError, match=f"{throwaway_identity(1).address}.*{throwaway_identity(2).address}"
