@@ -43,8 +43,10 @@ IDENTITIES = {
 
 async def start(path=None, **settings):
     settings = {
-        **{"bind": ("127.0.0.1",), "allow_loopback_paths": True, "secondary_port": None},
-        **{"identity": throwaway_identity(1)},  # to make one takes long without the extension
+        "bind": ("127.0.0.1",),
+        "allow_loopback_paths": True,
+        "secondary_port": None,
+        "identity": throwaway_identity(1),  # to make one takes long without the extension
         **settings,
     }
     async with zt.start(path, **settings):
