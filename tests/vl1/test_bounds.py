@@ -189,7 +189,7 @@ def test_endpoints_of_a_root_in_several_worlds_add_up():
 
 def make_sender():
     topology = Topology(throwaway_identity(100), None, 10)
-    return topology, Sender(topology, seeded_context(1, SimClock()), 1432, Counter())
+    return topology, Sender(topology, seeded_context(1, SimClock()), 1432, Counter(), ExpectedReplies())
 
 
 def test_packets_without_a_way_wait_for_a_while_in_bounded_number():
@@ -242,7 +242,7 @@ def test_mtu_of_the_configuration_is_kept():
     topology = Topology(throwaway_identity(100), None, 10)
     peer = topology.add_peer(throwaway_identity(1), 0.0)
     for mtu in (1400, 1432, 10_000):
-        sender = Sender(topology, seeded_context(1, SimClock()), mtu, Counter())
+        sender = Sender(topology, seeded_context(1, SimClock()), mtu, Counter(), ExpectedReplies())
         for size in (10, mtu - 27, mtu - 26, min(9000, 7 * (mtu - 16) - 11)):
             sender.transmit(peer, Path(0, AT), bytes((0x14,)) * size, 0.0)
         sizes = [len(d) for flight in sender.flights_to_send() for d in flight.datagrams]

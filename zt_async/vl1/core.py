@@ -110,7 +110,7 @@ class VL1:
         )
         self.paths = PathTable(self.policy)
         self.expected = ExpectedReplies()
-        self.sender = Sender(self.topology, context, config.mtu, self.counters)
+        self.sender = Sender(self.topology, context, config.mtu, self.counters, self.expected)
         self.handshake = Handshake(self, config.identity_validation_burst)
         self.whois = Whois(self)
         self.contact = Contact(self)
@@ -220,34 +220,25 @@ class VL1:
     # Sending for VL2 and the application
 
     def send(
-        self,
-        address: NodeAddress,
-        verb: Verb,
-        payload: bytes,
-        now: float,
-        *,
-        compressible: bool = False,
-        expect_reply: bool = False,
+        self, address: NodeAddress, verb: Verb, payload: bytes, now: float, *, compressible: bool = False
     ) -> None:
-        """Send one packet by the best way there is; it waits up to 5 s where there is none yet.
+        """Send one packet by the best way there is; it waits up to 5 s where there is none yet."""
+        self.send_all(address, (make_body(verb, payload, compressible=compressible),), now)
 
-        ``expect_reply`` lets the OK through that answers it; for a packet that has to wait there is none.
-        """
-        body = make_body(verb, payload, compressible=compressible)
-        peer = self.topology.peers.get(address)
-        path = self.sender.route(peer, now) if peer is not None and expect_reply else None
-        if peer is None or path is None:
-            self.send_all(address, (body,), now)
-        else:
-            packet_id = self.sender.transmit(peer, path, body, now)
-            self.expected.add(packet_id, verb, address, path.endpoint, now)
+    def ask(self, address: int, body: bytes, now: float) -> None:
+        """Send one packet, given as its body, and let the OK through that answers it."""
+        if not self.sender.ask(address, body, now):
+            self._wait_for(address, now)
 
     def send_all(self, address: int, bodies: Sequence[bytes], now: float) -> None:
         """Send packets given as bodies (verb byte and payload); the hot path of frames."""
         if not self.sender.send_all(address, bodies, now):
-            if address not in self.topology.peers:
-                self.whois.request(address, now)
-            self.pulse.wake(now)
+            self._wait_for(address, now)
+
+    def _wait_for(self, address: int, now: float) -> None:
+        if address not in self.topology.peers:
+            self.whois.request(address, now)
+        self.pulse.wake(now)
 
     def reply(self, peer: Peer, path: Path, in_re: Verb, packet_id: int, data: bytes, now: float) -> None:
         """Answer a packet with OK, on the path it came from."""

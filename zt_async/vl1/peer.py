@@ -41,7 +41,8 @@ class Peer:
         "_best",
         "_best_until",
         "address",
-        "credentials_gate",
+        "credentials_asked",
+        "credentials_received",
         "entries",
         "hello_window",
         "hellos",
@@ -84,7 +85,8 @@ class Peer:
         self.hello_window = NEVER
         self.hellos = 0
         self.whois_gate = NEVER
-        self.credentials_gate = NEVER
+        self.credentials_asked = NEVER
+        self.credentials_received = NEVER
         self.paths_pushed = NEVER
         self.push_interval = 0.0
         self.push_received = NEVER

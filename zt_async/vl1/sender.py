@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from zt_async.context import Context
 from zt_async.crypto.keys import seal_trusted
 from zt_async.types import Endpoint, Flight
+from zt_async.vl1.expected import ExpectedReplies
 from zt_async.vl1.path import PATH_QUIET, Path
 from zt_async.vl1.peer import Peer
 from zt_async.vl1.topology import Topology
@@ -19,6 +20,7 @@ from zt_async.wire.packet import (
     FLAG_FRAGMENTED,
     FRAGMENT_HEADER_SIZE,
     MAX_FRAGMENTS,
+    VERB_MASK,
     Suite,
     Verb,
     split_evenly,
@@ -32,6 +34,8 @@ WAITING_TIMEOUT: Final = 5.0  # s
 class _Waiting(NamedTuple):
     body: bytes
     since: float
+    asks: bool
+    """An OK to it is let through."""
 
 
 class Doubt(NamedTuple):
@@ -52,10 +56,18 @@ def make_body(verb: Verb, payload: bytes, *, compressible: bool = False) -> byte
 class Sender:
     """Turns bodies into datagrams, collected by path until the driver fetches them."""
 
-    def __init__(self, topology: Topology, context: Context, mtu: int, counters: Counter[str]) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        context: Context,
+        mtu: int,
+        counters: Counter[str],
+        expected: ExpectedReplies,
+    ) -> None:
         self._topology = topology
         self._context = context
         self._mtu = mtu
+        self._expected = expected
         self.largest_body = MAX_FRAGMENTS * (mtu - FRAGMENT_HEADER_SIZE) + FRAGMENT_HEADER_SIZE - BODY_OFFSET
         """Bytes of verb byte and payload that a packet holds."""
         self._counters = counters
@@ -120,6 +132,20 @@ class Sender:
         self.transmit_all(peer, path, bodies, now)
         return True
 
+    def ask(self, address: int, body: bytes, now: float) -> bool:
+        """The same with one packet, to which an OK is let through."""
+        peer = self._topology.peers.get(address)
+        path = self.route(peer, now) if peer is not None else None
+        if peer is None or path is None:
+            self._wait(address, (body,), now, asks=True)
+            return False
+        self._ask(peer, path, body, now)
+        return True
+
+    def _ask(self, peer: Peer, path: Path, body: bytes, now: float) -> None:
+        packet_id = self.transmit(peer, path, body, now)
+        self._expected.add(packet_id, body[0] & VERB_MASK, peer.address, path.endpoint, now)
+
     def route(self, peer: Peer, now: float) -> Path | None:
         """The way to a peer: direct, else through a root, else a direct path that has expired (vl1.md 5.4)."""
         path = peer.best_path(now)
@@ -168,13 +194,16 @@ class Sender:
 
     # Packets that have no way yet
 
-    def _wait(self, address: int, bodies: Sequence[bytes], now: float) -> None:
+    def has_waiting(self, address: int) -> bool:
+        return address in self._waiting
+
+    def _wait(self, address: int, bodies: Sequence[bytes], now: float, *, asks: bool = False) -> None:
         queue = self._waiting.setdefault(address, deque())
         for body in bodies:
             if len(queue) >= MAX_WAITING_PER_PEER or self._waiting_count >= MAX_WAITING:
                 self._counters["send: too many waiting"] += 1
                 break
-            queue.append(_Waiting(body, now))
+            queue.append(_Waiting(body, now, asks))
             self._waiting_count += 1
         if not queue:
             del self._waiting[address]
@@ -188,7 +217,11 @@ class Sender:
         peer = self._topology.peers.get(address)
         path = self.route(peer, now) if peer is not None else None
         if peer is not None and path is not None:
-            self.transmit_all(peer, path, [waiting.body for waiting in queue], now)
+            for waiting in queue:
+                if waiting.asks:
+                    self._ask(peer, path, waiting.body, now)
+                else:
+                    self.transmit_all(peer, path, (waiting.body,), now)
         else:
             self._waiting[address] = queue
             self._waiting_count += len(queue)

@@ -179,9 +179,9 @@ class VL2:
         self, peer: Peer, path: Path, verb: Verb, packet_id: int, network: Network, now: float
     ) -> None:
         self.counters["in: not a member"] += 1
-        if now - peer.credentials_gate < CREDENTIALS_INTERVAL:
+        if now - peer.credentials_asked < CREDENTIALS_INTERVAL:
             return
-        peer.credentials_gate = now
+        peer.credentials_asked = now
         code = ErrorCode.NEED_MEMBERSHIP_CERTIFICATE
         self._vl1.refuse(peer, path, verb, packet_id, code, network.id.packed, now)
 
