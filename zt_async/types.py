@@ -7,6 +7,7 @@ path reads off the wire, and print as ZeroTier prints them. vl1.md 1.1, vl2.md 0
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass
 from typing import NamedTuple, Self, TypeAlias
 
 IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -130,6 +131,39 @@ class MACAddress(_Number):
 
 
 BROADCAST = MACAddress(0xFFFFFFFFFFFF)
+
+
+class MulticastGroup(NamedTuple):
+    """What a member listens to on a network (vl2.md 7.1)."""
+
+    mac: MACAddress
+    adi: int = 0
+    """Tells groups of one MAC apart: for address resolution it is the IPv4 address, else 0."""
+
+
+class MulticastGroup(NamedTuple):
+    """A group of a network. ``adi`` is 0, or the IPv4 address that is asked for by ARP (vl2.md 7.1)."""
+
+    mac: MACAddress
+    adi: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route that a network's controller hands out; without ``via`` its addresses are on the network itself."""
+
+    target: IPNetwork
+    via: IPAddress | None = None
+    flags: int = 0
+    metric: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DNS:
+    """The search domain of a network, and the servers that know its names."""
+
+    domain: str
+    servers: tuple[IPAddress, ...] = ()
 
 
 def _socket_text(ip: IPAddress) -> str:

@@ -162,7 +162,10 @@ class Network:
         while self._flying and self._flying[0][0] <= self.now:
             _, _, sender, frame = heapq.heappop(self._flying)
             for index, host in enumerate(self.hosts):
-                if host is not sender and frame[0] in (host.interface.mac, *host.interface.multicast_groups):
+                if host is not sender and frame[0] in (
+                    host.interface.mac,
+                    *[group.mac for group in host.interface.groups],
+                ):
                     batches.setdefault(index, []).append(frame)
         for index, frames in batches.items():
             self.hosts[index].stack.receive_frames(self.hosts[index].interface, frames, self.now)

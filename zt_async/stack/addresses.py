@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import ipaddress
 from functools import lru_cache
 from typing import TypeAlias
@@ -17,15 +16,15 @@ WILDCARD = ipv6.UNSPECIFIED
 
 @lru_cache(maxsize=1024)
 def pack_address(host: str) -> bytes:
-    """The bytes of an IPv6 address.
+    """The bytes of an IP address; of an IPv4 address that is mapped into IPv6, its own four.
 
-    Raises ValueError for anything else than an address, OSError(EAFNOSUPPORT) for one of another family.
+    Raises ValueError for anything else than an address.
     """
     address = ipaddress.ip_address(host)
-    if address.version != 6:
-        raise OSError(errno.EAFNOSUPPORT, f"{host} is not an IPv6 address")
-    if address.scope_id is not None:
-        raise ValueError(f"name the interface with interface=, not in the address {host}")
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.scope_id is not None:
+            raise ValueError(f"name the interface with interface=, not in the address {host}")
+        address = address.ipv4_mapped or address
     return address.packed
 
 

@@ -12,10 +12,11 @@ import ipaddress
 from collections.abc import Hashable
 from typing import Protocol
 
+from zt_async.stack.groups import Groups
 from zt_async.stack.host import Host
 from zt_async.stack.neighbors import Link, NeighborCache
-from zt_async.types import Frame, MACAddress
-from zt_async.wire import icmpv6, ip, ipv6, ndp
+from zt_async.types import BROADCAST, Frame, IPInterface, MACAddress, MulticastGroup
+from zt_async.wire import icmpv6, ip, ipv4, ipv6, ndp
 from zt_async.wire.ethernet import multicast_mac
 
 _MAX_PATH_MTUS = 1024
@@ -39,8 +40,8 @@ class Interface:
     """Made by ``Stack.add_interface``; ``name`` is what the caller knows it by."""
 
     __slots__ = (
-        *("_addresses", "_host", "_local", "_path_mtus", "link", "link_local", "mtu", "name"),
-        *("neighbors", "tcp"),
+        *("_addresses", "_host", "_local", "_path_mtus", "_resolution_changes", "joined", "link"),
+        *("link_local", "mtu", "name", "neighbors", "tcp"),
     )
 
     def __init__(
@@ -48,13 +49,18 @@ class Interface:
     ) -> None:
         self._host = host
         self._local = local  # the interface of packets to oneself
-        self._addresses: dict[bytes, ipaddress.IPv6Interface] = {}
+        self._addresses: dict[bytes, IPInterface] = {}
         self._path_mtus: dict[bytes, tuple[int, float]] = {}
         self.name = name
         self.mtu = _checked_mtu(mtu)
         self.link = Link(mac)
         self.link_local = ipv6.link_local_address(mac)
         self.neighbors = NeighborCache(host, self.link)
+        self.joined = Groups()
+        self._resolution_changes = 0  # of IPv4 addresses, which are asked for in groups of Ethernet alone
+        if local is not None:
+            self.joined.join(ipv6.ALL_NODES)
+            self.joined.join(ipv6.solicited_node(self.link_local))
         self.tcp: dict[bytes, Connection] = {}
         """By the twelve or 36 bytes of a packet that are remote and local address, remote and local port."""
 
@@ -66,30 +72,44 @@ class Interface:
         return MACAddress(self.link.mac)
 
     @property
-    def addresses(self) -> tuple[ipaddress.IPv6Interface, ...]:
+    def addresses(self) -> tuple[IPInterface, ...]:
         """Those that were added, in order; the link-local address is not among them."""
         return tuple(self._addresses.values())
 
     @property
-    def multicast_groups(self) -> frozenset[MACAddress]:
-        """The groups whose frames the interface wants: all nodes, and one in which each address is asked for."""
+    def groups(self) -> frozenset[MulticastGroup]:
+        """What the network has to bring here (vl2.md 5.8 and 7.1).
+
+        These are the groups that were joined, with ADI 0, and those in which others ask for own addresses: for an IPv4
+        address the broadcast MAC with the address as ADI, for an IPv6 one the MAC of its solicited-node group.
+        """
         if self._local is None:
             return frozenset()
-        groups = {ipv6.ALL_NODES, ipv6.solicited_node(self.link_local)}
-        groups.update(map(ipv6.solicited_node, self._addresses))
-        return frozenset(map(multicast_mac, groups))
+        groups = {MulticastGroup(multicast_mac(group)) for group in self.joined}
+        for own in self._addresses:
+            if not ip.is_ipv6(own):
+                groups.add(MulticastGroup(BROADCAST, int.from_bytes(own, "big")))
+        return frozenset(groups)
 
-    def add_address(self, address: ipaddress.IPv6Interface, now: float) -> None:
+    @property
+    def groups_generation(self) -> int:
+        """Another number whenever :attr:`groups` has changed."""
+        return self.joined.generation + self._resolution_changes
+
+    def add_address(self, address: IPInterface, now: float) -> None:
         """Add an address with its on-link prefix, or change the prefix of one that is there.
 
         Raises ValueError for an address that cannot be a host's.
         """
-        if address.is_multicast or address.is_unspecified:
+        packed = address.packed
+        if ip.is_multicast(packed) or address.is_unspecified or packed == ipv4.BROADCAST:
             raise ValueError(f"{address} cannot be the address of an interface")
-        self._addresses[address.packed] = address
+        if packed not in self._addresses:
+            self._own(packed)
+        self._addresses[packed] = address
         self._host.generation += 1
 
-    def remove_address(self, address: ipaddress.IPv6Interface, now: float) -> None:
+    def remove_address(self, address: IPInterface, now: float) -> None:
         """Connections of the address fail with ENETDOWN. Raises ValueError when the address is not there."""
         if address.packed not in self._addresses:
             raise ValueError(f"the interface does not have {address}")
@@ -118,28 +138,33 @@ class Interface:
         """Whether packets to it are for this interface: its addresses and groups."""
         if not ipv6.is_multicast(destination):
             return self.owns(destination)
-        return destination == ipv6.ALL_NODES or any(
-            destination == ipv6.solicited_node(own) for own in (*self._addresses, self.link_local)
-        )
+        return destination in self.joined
 
     def on_link_prefix(self, destination: bytes) -> int:
         """Length of the longest prefix of an own address that holds ``destination``; -1 where none does."""
-        target = ipaddress.IPv6Address(destination)
-        best = 64 if ipv6.is_link_local(destination) else -1
+        target = ipaddress.ip_address(destination)
+        best = 64 if ip.is_ipv6(destination) and ipv6.is_link_local(destination) else -1
         for own in self._addresses.values():
             if own.network.prefixlen > best and target in own.network:
                 best = own.network.prefixlen
         return best
 
     def choose_source(self, destination: bytes) -> bytes | None:
-        """Own address to send from: of the same scope, then of the longest common prefix (RFC 6724 section 5)."""
-        if ipv6.is_link_local(destination) or (ipv6.is_multicast(destination) and destination[1] & 0xF <= 2):
+        """Own address of the family to send from; None where there is none.
+
+        For IPv6: of the same scope, then of the longest common prefix (RFC 6724 section 5).
+        """
+        is_group = ip.is_multicast(destination)
+        if ip.is_ipv6(destination) and (
+            ipv6.is_link_local(destination) or (is_group and destination[1] & 0xF <= 2)
+        ):
             return self.link_local
+        candidates = [own for own in self._addresses if len(own) == len(destination)]
+        if is_group:
+            return candidates[0] if candidates else None
         number = int.from_bytes(destination, "big")
         return min(
-            self._addresses,
-            key=lambda own: (number ^ int.from_bytes(own, "big")).bit_length(),
-            default=None,
+            candidates, key=lambda own: (number ^ int.from_bytes(own, "big")).bit_length(), default=None
         )
 
     def path_mtu(self, destination: bytes, now: float) -> int:
@@ -174,8 +199,20 @@ class Interface:
         else:
             self.link.send(multicast_mac(destination), [packet])
 
+    def _own(self, address: bytes) -> None:
+        if not ip.is_ipv6(address):
+            self._resolution_changes += 1
+            self.joined.join(ipv4.ALL_SYSTEMS)
+        elif self._local is not None:
+            self.joined.join(ipv6.solicited_node(address))
+
     def _drop_address(self, address: bytes) -> None:
         del self._addresses[address]
+        if not ip.is_ipv6(address):
+            self._resolution_changes += 1
+            self.joined.leave(ipv4.ALL_SYSTEMS)
+        else:
+            self.joined.leave(ipv6.solicited_node(address))
         self._host.generation += 1
         for table in (self.tcp, self._local.tcp if self._local else {}):
             for connection in [c for c in table.values() if c.source == address]:

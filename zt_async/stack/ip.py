@@ -215,7 +215,8 @@ class IpLayer:
             return route.interface, route.gateway or destination
         if on_link is not None:
             return on_link, destination
-        connected = any(candidate.addresses for candidate in candidates)
+        size = len(destination)
+        connected = any(len(own.packed) == size for candidate in candidates for own in candidate.addresses)
         raise os_error(errno.EHOSTUNREACH if connected else errno.ENETUNREACH)
 
 

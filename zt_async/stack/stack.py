@@ -25,7 +25,7 @@ from zt_async.stack.tcp.layer import TcpLayer
 from zt_async.stack.tcp.listener import TcpListener
 from zt_async.stack.tcp.options import TcpOptions
 from zt_async.stack.udp import UdpEndpoint, UdpLayer
-from zt_async.types import Frame, IPNetwork, MACAddress
+from zt_async.types import Frame, IPAddress, IPNetwork, MACAddress
 from zt_async.wire import ip
 from zt_async.wire.ethernet import ETHERTYPE_IPV6
 
@@ -83,10 +83,21 @@ class Stack:
                 self._host.mark_ready(endpoint)
 
     def add_route(
-        self, network: IPNetwork, interface: Interface, gateway: str | None = None, metric: int = 0
+        self,
+        network: IPNetwork,
+        interface: Interface,
+        gateway: str | IPAddress | None = None,
+        metric: int = 0,
     ) -> Route:
-        """Send what goes to ``network`` by an interface, to a gateway on it. Own prefixes need no route."""
-        route = Route(network, interface, None if gateway is None else pack_address(gateway), metric)
+        """Send what goes to ``network`` by an interface, to a gateway on it. Own prefixes need no route.
+
+        Both families have routes, ``0.0.0.0/0`` and ``::/0`` are the default ones. A route that is there already is
+        not doubled. Raises ValueError for a gateway of another family.
+        """
+        hop = None if gateway is None else pack_address(str(gateway))
+        if hop is not None and len(hop) != network.max_prefixlen // 8:
+            raise ValueError(f"{gateway} cannot be the gateway to {network}: it is of another family")
+        route = Route(network, interface, hop, metric)
         self._ip.routes.add(route)
         self._host.generation += 1
         return route

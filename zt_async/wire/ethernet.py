@@ -1,4 +1,4 @@
-"""Ethernet II frames as a TAP device carries them, and the MAC addresses of IPv6 groups."""
+"""Ethernet II frames as a TAP device carries them, and the MAC addresses of IP groups."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from zt_async.errors import DecodeError
 from zt_async.types import Frame, MACAddress
 
 HEADER_SIZE = 14
+ETHERTYPE_IPV4 = 0x0800
+ETHERTYPE_ARP = 0x0806
 ETHERTYPE_IPV6 = 0x86DD
 
 
@@ -28,5 +30,11 @@ def encode(frame: Frame) -> bytes:
 
 
 def multicast_mac(group: bytes) -> MACAddress:
-    """Where packets to a 16-byte IPv6 group go: 33:33 and the last four bytes (RFC 2464 section 7)."""
-    return MACAddress(0x3333 << 32 | int.from_bytes(group[12:], "big"))
+    """Where packets to a packed group address go.
+
+    IPv6: 33:33 and the last four bytes (RFC 2464 section 7). IPv4: 01:00:5e and the last 23 bits (RFC 1112
+    section 6.4).
+    """
+    if len(group) == 16:
+        return MACAddress(0x3333 << 32 | int.from_bytes(group[12:], "big"))
+    return MACAddress(0x01005E << 24 | int.from_bytes(group[1:], "big") & 0x7FFFFF)

@@ -7,9 +7,20 @@ from __future__ import annotations
 
 from zt_async.accel import BytesLike, checksum
 
+ICMPV4 = 1
+IGMP = 2
 TCP = 6
 UDP = 17
 ICMPV6 = 58
+
+
+def is_ipv6(address: bytes) -> bool:
+    return len(address) == 16
+
+
+def is_multicast(address: bytes) -> bool:
+    """Whether an address is a group's."""
+    return address[0] == 0xFF if len(address) == 16 else address[0] >> 4 == 0xE
 
 
 def pseudo_header_sum(source: bytes, destination: bytes, protocol: int) -> int:
