@@ -230,7 +230,7 @@ async def wait_direct(node: zt.Node, address: zt.NodeAddress) -> None:
             peer = node.peer(address)
             if peer is not None and peer.direct:
                 return
-            await events.next_of((zt.PeerDirect,))
+            await anext(events)
 
 
 # With the direct path blocked
