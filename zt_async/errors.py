@@ -11,6 +11,13 @@ ZeroTierError
 │   └── AccessDenied          its controller refuses this node
 ├── StorageError              a file of the node's folder cannot be read, written or understood
 │   └── IdentityError         (also ValueError) not a valid identity
+├── ControllerError           about networks that this node controls
+│   ├── NoSuchNetwork         (also LookupError) the controller has no such network
+│   ├── NoSuchMember          (also LookupError) the network has no such member
+│   ├── RecordError           (also ValueError) a field of a record, in ``.field``, has no such value
+│   └── StoreError            the controller's store cannot be read or written
+│       ├── Conflict          a record was changed by others meanwhile, or an address is taken
+│       └── FenceLost         others hold the lease: this controller must not write any more
 ├── WorldError                (also ValueError) not a valid planet or moon
 └── DecodeError               (also ValueError) bytes from the wire that are not what they should be
 
@@ -67,6 +74,47 @@ class StorageError(ZeroTierError):
 
 class IdentityError(StorageError, ValueError):
     """Not a valid identity. Never carries any part of the text that was read."""
+
+
+class ControllerError(ZeroTierError):
+    """Something about the networks that a node controls."""
+
+
+class NoSuchNetwork(ControllerError, LookupError):
+    """The controller has no such network."""
+
+    def __init__(self, network_id: int) -> None:
+        super().__init__(f"there is no network {network_id:016x} on this controller")
+        self.network_id = network_id
+
+
+class NoSuchMember(ControllerError, LookupError):
+    """The network has no such member."""
+
+    def __init__(self, network_id: int, address: int) -> None:
+        super().__init__(f"network {network_id:016x} has no member {address:010x}")
+        self.network_id = network_id
+        self.address = address
+
+
+class RecordError(ControllerError, ValueError):
+    """A field of a network's or member's record has no such value."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field} {problem}")
+        self.field = field
+
+
+class StoreError(ControllerError):
+    """The store of a controller cannot be opened, read, written or understood."""
+
+
+class Conflict(StoreError):
+    """Nothing was written: others changed one of the records, or took one of the addresses."""
+
+
+class FenceLost(StoreError):
+    """Nothing was written: another process holds the lease on this controller's identity."""
 
 
 class WorldError(ZeroTierError, ValueError):
