@@ -6,11 +6,11 @@ them, and tells what others changed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
 
-from zt_async.controller.records import NEVER_SEEN, MemberRecord, NetworkRecord, Seen
+from zt_async.controller.records import MemberRecord, NetworkRecord, Seen
 from zt_async.errors import Conflict
 from zt_async.types import IPAddress, NetworkId, NodeAddress
 
@@ -101,7 +101,7 @@ class Store(Protocol):
 
 
 class Tables:
-    """Records in memory under the rules of a store."""
+    """Records in memory, as they are committed."""
 
     def __init__(self) -> None:
         self.networks: dict[NetworkId, NetworkRecord] = {}
@@ -112,31 +112,60 @@ class Tables:
         self.seen: dict[MemberKey, Seen] = {}
 
     def apply(self, changes: Iterable[Change]) -> list[RecordKey]:
-        """Make the changes, in order, all or none, and name the records that are others now. Raises Conflict."""
-        changed: list[RecordKey] = []
-        done: list[Callable[[], object]] = []
-        try:
-            for change in changes:
-                match change:
-                    case PutNetwork(record, expected):
-                        changed.append(RecordKey(record.id))
-                        done.append(self._put_network(record, expected))
-                    case PutMember(record, expected):
-                        changed.append(RecordKey(record.network_id, record.address))
-                        done.append(self._put_member(record, expected))
-                    case DeleteNetwork(network_id):
-                        changed.extend(self._keys_of(network_id))
-                        done.append(self._delete_network(network_id))
-                    case DeleteMember(network_id, address):
-                        changed.append(RecordKey(network_id, address))
-                        done.append(self._delete_member(network_id, address))
-                    case PutSeen(network_id, address, seen):
-                        done.append(self._put_seen(network_id, address, seen))
-        except Conflict:
-            for undo in reversed(done):
-                undo()
-            raise
-        return changed
+        """Make the changes, all or none, and name the records that are others now. Raises Conflict."""
+        draft = Draft(self)
+        seen: list[PutSeen] = []
+        for change in changes:
+            match change:
+                case PutNetwork(record, expected):
+                    draft.check_revision(RecordKey(record.id), expected)
+                    draft.put_network(record)
+                case PutMember(member, expected):
+                    draft.check_revision(RecordKey(member.network_id, member.address), expected)
+                    draft.put_member(member)
+                case DeleteNetwork(network_id):
+                    draft.delete_network(network_id)
+                case DeleteMember(network_id, address):
+                    draft.delete_member(network_id, address)
+                case PutSeen():
+                    seen.append(change)
+        for key, drafted in draft.records.items():
+            self.put(key, drafted)
+        for network_id, address, what in seen:
+            if address in self.members.get(network_id, {}):
+                self.seen[network_id, address] = what
+        return list(draft.records)
+
+    def get(self, key: RecordKey) -> NetworkRecord | MemberRecord | None:
+        """A record, None if there is none."""
+        if key.address is None:
+            return self.networks.get(key.network_id)
+        return self.members.get(key.network_id, {}).get(key.address)
+
+    def put(self, key: RecordKey, record: NetworkRecord | MemberRecord | None) -> None:
+        """Make a record what it is now, None if it is gone. A member's goes nowhere without its network's."""
+        network_id, address = key
+        if isinstance(record, NetworkRecord):
+            self.networks[network_id] = record
+            self.members.setdefault(network_id, {})
+            self.owners.setdefault(network_id, {})
+        elif address is None:
+            if self.networks.pop(network_id, None) is not None:
+                for member in self.members.pop(network_id):
+                    self.seen.pop((network_id, member), None)
+                del self.owners[network_id]
+        elif network_id in self.networks:
+            members, owners = self.members[network_id], self.owners[network_id]
+            old = members.get(address)
+            for ip in old.addresses if old is not None else ():
+                if owners.get(ip) == address:
+                    del owners[ip]
+            if record is None:
+                members.pop(address, None)
+                self.seen.pop((network_id, address), None)
+            else:
+                members[address] = record
+                owners |= dict.fromkeys(record.addresses, address)
 
     def snapshot(self, controller: NodeAddress) -> Snapshot:
         """The records of one controller."""
@@ -147,97 +176,81 @@ class Tables:
             {key: seen for key, seen in self.seen.items() if key[0].controller == controller},
         )
 
-    def get(self, key: RecordKey) -> NetworkRecord | MemberRecord | None:
-        if key.address is None:
-            return self.networks.get(key.network_id)
-        return self.members.get(key.network_id, {}).get(key.address)
 
-    def _put_network(self, record: NetworkRecord, expected: int) -> Callable[[], object]:
-        old = self.networks.get(record.id)
-        _check_revision(f"network {record.id}", old.revision if old else 0, expected)
-        self.networks[record.id] = record
-        if old is not None:
-            return lambda: self.networks.update({record.id: old})
-        self.members[record.id], self.owners[record.id] = {}, {}
-        return lambda: self._delete_network(record.id)
+class Draft:
+    """Records as they would be after changes that are not committed yet."""
 
-    def _put_member(self, record: MemberRecord, expected: int) -> Callable[[], object]:
+    def __init__(self, tables: Tables) -> None:
+        self.records: dict[RecordKey, NetworkRecord | MemberRecord | None] = {}
+        """What was changed; networks come before their members."""
+        self._tables = tables
+        self._owners: dict[tuple[NetworkId, IPAddress], NodeAddress | None] = {}
+
+    def network(self, network_id: NetworkId) -> NetworkRecord | None:
+        key = RecordKey(network_id)
+        found = self.records[key] if key in self.records else self._tables.get(key)
+        assert not isinstance(found, MemberRecord)
+        return found
+
+    def member(self, network_id: NetworkId, address: NodeAddress) -> MemberRecord | None:
+        key = RecordKey(network_id, address)
+        found = self.records[key] if key in self.records else self._tables.get(key)
+        assert not isinstance(found, NetworkRecord)
+        return found
+
+    def members(self, network_id: NetworkId) -> Iterable[NodeAddress]:
+        """Those whose records are there, or were before this draft."""
+        drafted = (key.address for key in self.records if key.network_id == network_id and key.address)
+        return dict.fromkeys((*self._tables.members.get(network_id, ()), *drafted))
+
+    def owner(self, network_id: NetworkId, ip: IPAddress) -> NodeAddress | None:
+        """Who has an address."""
+        if (network_id, ip) in self._owners:
+            return self._owners[network_id, ip]
+        return self._tables.owners.get(network_id, {}).get(ip)
+
+    def check_revision(self, key: RecordKey, expected: int) -> None:
+        """Raises Conflict if the record has another revision."""
+        found = (
+            self.network(key.network_id) if key.address is None else self.member(key.network_id, key.address)
+        )
+        revision = 0 if found is None else found.revision
+        if revision != expected:
+            raise Conflict(f"{_name(key)} was changed: it has revision {revision}, not {expected}")
+
+    def put_network(self, record: NetworkRecord) -> None:
+        self.records[RecordKey(record.id)] = record
+
+    def put_member(self, record: MemberRecord) -> None:
+        """Raises Conflict if its network does not exist, or one of its addresses is another's."""
         network_id, address = record.network_id, record.address
-        if network_id not in self.networks:
+        if self.network(network_id) is None:
             raise Conflict(f"network {network_id} is gone")
-        members, owners = self.members[network_id], self.owners[network_id]
-        old = members.get(address)
-        _check_revision(f"member {address} of network {network_id}", old.revision if old else 0, expected)
         for ip in record.addresses:
-            if owners.get(ip, address) != address:
-                raise Conflict(f"{ip} is the address of member {owners[ip]} of network {network_id}")
-        self._own(old, record)
-        members[address] = record
+            owner = self.owner(network_id, ip)
+            if owner not in (None, address):
+                raise Conflict(f"{ip} is the address of member {owner} of network {network_id}")
+        self._release(self.member(network_id, address))
+        self._owners |= dict.fromkeys(((network_id, ip) for ip in record.addresses), address)
+        self.records[RecordKey(network_id, address)] = record
 
-        def undo() -> None:
-            self._own(record, old)
-            if old is None:
-                del members[address]
-            else:
-                members[address] = old
+    def delete_network(self, network_id: NetworkId) -> None:
+        if self.network(network_id) is not None:
+            for address in self.members(network_id):
+                self.delete_member(network_id, address)
+            self.records[RecordKey(network_id)] = None
 
-        return undo
+    def delete_member(self, network_id: NetworkId, address: NodeAddress) -> None:
+        record = self.member(network_id, address)
+        if record is not None:
+            self._release(record)
+            self.records[RecordKey(network_id, address)] = None
 
-    def _own(self, old: MemberRecord | None, new: MemberRecord | None) -> None:
-        if old is not None:
-            for ip in old.addresses:
-                del self.owners[old.network_id][ip]
-        if new is not None:
-            self.owners[new.network_id] |= dict.fromkeys(new.addresses, new.address)
-
-    def _delete_network(self, network_id: NetworkId) -> Callable[[], object]:
-        if network_id not in self.networks:
-            return _nothing
-        seen = {key: seen for key, seen in self.seen.items() if key[0] == network_id}
-        for key in seen:
-            del self.seen[key]
-        network = self.networks.pop(network_id)
-        members, owners = self.members.pop(network_id), self.owners.pop(network_id)
-
-        def undo() -> None:
-            self.networks[network_id] = network
-            self.members[network_id], self.owners[network_id] = members, owners
-            self.seen.update(seen)
-
-        return undo
-
-    def _delete_member(self, network_id: NetworkId, address: NodeAddress) -> Callable[[], object]:
-        old = self.members.get(network_id, {}).pop(address, None)
-        if old is None:
-            return _nothing
-        self._own(old, None)
-        seen = self.seen.pop((network_id, address), None)
-
-        def undo() -> None:
-            self.members[network_id][address] = old
-            self._own(None, old)
-            if seen is not None:
-                self.seen[network_id, address] = seen
-
-        return undo
-
-    def _put_seen(self, network_id: NetworkId, address: NodeAddress, seen: Seen) -> Callable[[], object]:
-        if address not in self.members.get(network_id, {}):
-            return _nothing
-        key = (network_id, address)
-        old = self.seen.get(key, NEVER_SEEN)
-        self.seen[key] = seen
-        return lambda: self.seen.update({key: old})
-
-    def _keys_of(self, network_id: NetworkId) -> list[RecordKey]:
-        members = self.members.get(network_id, {})
-        return [RecordKey(network_id), *(RecordKey(network_id, address) for address in members)]
+    def _release(self, record: MemberRecord | None) -> None:
+        if record is not None:
+            self._owners |= dict.fromkeys(((record.network_id, ip) for ip in record.addresses), None)
 
 
-def _check_revision(what: str, revision: int, expected: int) -> None:
-    if revision != expected:
-        raise Conflict(f"{what} was changed: it has revision {revision}, not {expected}")
-
-
-def _nothing() -> None:
-    """What undoes nothing."""
+def _name(key: RecordKey) -> str:
+    network = f"network {key.network_id}"
+    return network if key.address is None else f"member {key.address} of {network}"

@@ -8,6 +8,8 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Interface
 
 from zt_async.types import BROADCAST, IPAddress, MACAddress, NodeAddress
+from zt_async.wire.addressing import rfc4193 as rfc4193
+from zt_async.wire.addressing import sixplane as sixplane
 
 _SOLICITED_NODE = 0x3333FF000000
 _LOW_40 = (1 << 40) - 1
@@ -27,17 +29,6 @@ def member_mac(network_id: int, address: int) -> MACAddress:
 def address_of_mac(network_id: int, mac: int) -> NodeAddress:
     """The node address behind a MAC, which means something only if the first octet is right."""
     return NodeAddress(mac & _LOW_40 ^ _mac_mask(network_id))
-
-
-def sixplane(network_id: int, address: int) -> IPv6Interface:
-    """The member's first 6PLANE address, of the /80 that is all its own; /40 is the whole network."""
-    short_id = (network_id ^ network_id >> 32) & 0xFFFFFFFF
-    return IPv6Interface((0xFC << 120 | short_id << 88 | address << 48 | 1, 40))
-
-
-def rfc4193(network_id: int, address: int) -> IPv6Interface:
-    """The member's RFC 4193 address; /88 is the whole network."""
-    return IPv6Interface((0xFD << 120 | network_id << 56 | 0x9993 << 40 | address, 88))
 
 
 def link_local(mac: int) -> IPv6Interface:

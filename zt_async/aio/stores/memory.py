@@ -1,0 +1,56 @@
+"""A store that ends with its process, for tests and for networks that need not outlive it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from zt_async.controller.records import MemberRecord, NetworkRecord
+from zt_async.controller.store import Change, RecordKey, Snapshot, Tables
+from zt_async.types import NodeAddress
+
+
+class MemoryStore:
+    """Records in memory. What is committed through one view of it is news for the watchers of the others."""
+
+    def __init__(self) -> None:
+        self._tables = Tables()
+        self._views: list[MemoryStore] = [self]
+        self._watchers: list[asyncio.Queue[list[RecordKey]]] = []
+
+    def view(self) -> MemoryStore:
+        """The same records, as another process would have them."""
+        other = MemoryStore()
+        other._tables, other._views = self._tables, self._views
+        self._views.append(other)
+        return other
+
+    async def open(self) -> None:
+        """Nothing to do."""
+
+    async def close(self) -> None:
+        """Nothing to do: the records stay for as long as the object does."""
+
+    async def load(self, controller: NodeAddress) -> Snapshot:
+        return self._tables.snapshot(controller)
+
+    async def commit(self, changes: Sequence[Change], fence: int | None = None) -> None:
+        keys = self._tables.apply(changes)
+        for view in self._views:
+            if view is not self and keys:
+                for watcher in view._watchers:
+                    watcher.put_nowait(keys)
+
+    async def watch(self, controller: NodeAddress) -> AsyncIterator[Sequence[RecordKey]]:
+        changes: asyncio.Queue[list[RecordKey]] = asyncio.Queue()
+        self._watchers.append(changes)
+        try:
+            while True:
+                ours = [key for key in await changes.get() if key.network_id.controller == controller]
+                if ours:
+                    yield ours
+        finally:
+            self._watchers.remove(changes)
+
+    async def read(self, keys: Sequence[RecordKey]) -> list[NetworkRecord | MemberRecord | None]:
+        return [self._tables.get(key) for key in keys]
