@@ -91,9 +91,9 @@ class Store(Protocol):
         """
 
     def watch(self, controller: NodeAddress) -> AsyncIterator[Sequence[RecordKey]]:
-        """What others change from the first ``anext`` on, in batches that may name a record more than once.
+        """What others change from the last ``load`` on, in batches that may name a record more than once.
 
-        A store that nobody else can write to never yields.
+        A store that nobody else can write to never yields. Ends when the store is closed.
         """
 
     async def read(self, keys: Sequence[RecordKey]) -> list[NetworkRecord | MemberRecord | None]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 
+from zt_async.aio.stores.feed import Feed
 from zt_async.controller.records import MemberRecord, NetworkRecord
 from zt_async.controller.store import Change, RecordKey, Snapshot, Tables
 from zt_async.types import NodeAddress
@@ -16,7 +16,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._tables = Tables()
         self._views: list[MemoryStore] = [self]
-        self._watchers: list[asyncio.Queue[list[RecordKey]]] = []
+        self._feed = Feed()
 
     def view(self) -> MemoryStore:
         """The same records, as another process would have them."""
@@ -26,31 +26,24 @@ class MemoryStore:
         return other
 
     async def open(self) -> None:
-        """Nothing to do."""
+        self._feed = Feed()
 
     async def close(self) -> None:
-        """Nothing to do: the records stay for as long as the object does."""
+        """End what watches; the records stay for as long as the object does."""
+        self._feed.close()
 
     async def load(self, controller: NodeAddress) -> Snapshot:
+        self._feed.expect_watcher(controller)
         return self._tables.snapshot(controller)
 
     async def commit(self, changes: Sequence[Change], fence: int | None = None) -> None:
         keys = self._tables.apply(changes)
         for view in self._views:
-            if view is not self and keys:
-                for watcher in view._watchers:
-                    watcher.put_nowait(keys)
+            if view is not self:
+                view._feed.tell(keys)
 
-    async def watch(self, controller: NodeAddress) -> AsyncIterator[Sequence[RecordKey]]:
-        changes: asyncio.Queue[list[RecordKey]] = asyncio.Queue()
-        self._watchers.append(changes)
-        try:
-            while True:
-                ours = [key for key in await changes.get() if key.network_id.controller == controller]
-                if ours:
-                    yield ours
-        finally:
-            self._watchers.remove(changes)
+    def watch(self, controller: NodeAddress) -> AsyncIterator[Sequence[RecordKey]]:
+        return self._feed.watch(controller)
 
     async def read(self, keys: Sequence[RecordKey]) -> list[NetworkRecord | MemberRecord | None]:
         return [self._tables.get(key) for key in keys]
