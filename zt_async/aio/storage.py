@@ -21,6 +21,7 @@ from typing import Protocol
 import aiofiles
 import aiofiles.os
 
+from zt_async.aio.file_lock import FileLock, LockTaken
 from zt_async.errors import StorageError
 
 LOCK_FILE = "zt_async.lock"
@@ -147,7 +148,7 @@ class FileStorage:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder).expanduser()
-        self._lock: int | None = None
+        self._lock: FileLock | None = None
         self._saving = asyncio.Lock()
 
     def where(self, kind: Kind, name: str = "") -> str:
@@ -161,31 +162,20 @@ class FileStorage:
         path = self.folder / LOCK_FILE
         try:
             await aiofiles.os.makedirs(self.folder, mode=0o700, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            self._lock = FileLock(path)
         except FileExistsError as error:
             raise StorageError(f"{self.folder} is no folder") from error
-        except OSError as error:
-            raise _failure("write", path, error) from error
-        try:
-            _lock(descriptor)
-        except BlockingIOError as error:
-            owner = os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
-            os.close(descriptor)
+        except LockTaken as error:
             raise StorageError(
-                f"another node (process {owner}) uses {self.folder}: stop that one, or choose another folder"
+                f"another node ({error}) uses {self.folder}: stop that one, or choose another folder"
             ) from error
         except OSError as error:
-            os.close(descriptor)
-            raise _failure("lock", path, error) from error
-        os.truncate(descriptor, 0)
-        os.write(descriptor, b"%d\n" % os.getpid())
-        self._lock = descriptor
+            raise _failure("write", path, error) from error
 
     async def close(self) -> None:
         """Unlock the folder."""
         if self._lock is not None:
-            _unlock(self._lock)  # a forked child may have the descriptor too
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
     async def load(self, kind: Kind, name: str = "") -> bytes | None:
@@ -288,31 +278,3 @@ async def _replace(path: Path, data: bytes, mode: int, *, sync: bool) -> None:
 
 def _failure(verb: str, path: Path, error: OSError) -> StorageError:
     return StorageError(f"cannot {verb} {path}: {error.strerror}")
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(descriptor: int) -> None:
-        """Raises BlockingIOError if somebody else has the lock."""
-        os.lseek(descriptor, 1 << 20, os.SEEK_SET)  # locked bytes cannot be read, so not those of the text
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except PermissionError as error:
-            raise BlockingIOError(error.errno, error.strerror) from error
-        finally:
-            os.lseek(descriptor, 0, os.SEEK_SET)
-
-    def _unlock(descriptor: int) -> None:
-        os.lseek(descriptor, 1 << 20, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
-
-else:
-    import fcntl
-
-    def _lock(descriptor: int) -> None:
-        """Raises BlockingIOError if somebody else has the lock, be it in this process."""
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def _unlock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)

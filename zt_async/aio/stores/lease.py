@@ -15,14 +15,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from zt_async.crypto.identity import Identity
-from zt_async.errors import StorageError
 from zt_async.types import NodeAddress
 
 DRIFT = 0.05  # of a lease's time: the difference in speed that the two clocks may have
-
-
-class LeaseLost(StorageError):
-    """The lease has ended, and the identity may be another's by now."""
 
 
 @dataclass(slots=True, eq=False)
@@ -73,7 +68,7 @@ class Leases(Protocol):
         """Wait until that identity (or, with None, any) is free, and take it."""
 
     async def renew(self, lease: Lease) -> None:
-        """Move the deadline. Raises LeaseLost when the identity has been another's since."""
+        """Move the deadline. Raises FenceLost when the identity has been another's since."""
 
     async def release(self, lease: Lease) -> None:
         """Give the identity up, for another to take at once. A lease that has ended is no error."""

@@ -1,0 +1,134 @@
+"""Records as rows: what both databases keep is the JSON object of the record, beside what it is found by."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from zt_async.controller.records import MemberRecord, NetworkRecord, Seen
+from zt_async.controller.store import (
+    Change,
+    DeleteMember,
+    DeleteNetwork,
+    PutMember,
+    PutNetwork,
+    PutSeen,
+    RecordKey,
+)
+from zt_async.errors import RecordError
+from zt_async.types import Endpoint, NetworkId, NodeAddress
+
+logger = logging.getLogger("zt_async.aio.stores")
+
+SEEN: Final = -1
+"""Stands in the place of an expected revision for how a member was last seen."""
+
+
+class Row(NamedTuple):
+    """A change: an address makes it that of a member, no JSON text a deletion."""
+
+    network: str
+    address: str | None
+    expected: int
+    text: str | None
+
+
+def row_of(change: Change) -> Row:
+    """What to do to which row."""
+    match change:
+        case PutNetwork(record, expected):
+            return Row(str(record.id), None, expected, to_text(record.to_json()))
+        case PutMember(member, expected):
+            return Row(str(member.network_id), str(member.address), expected, to_text(member.to_json()))
+        case DeleteNetwork(network_id):
+            return Row(str(network_id), None, 0, None)
+        case DeleteMember(network_id, address):
+            return Row(str(network_id), str(address), 0, None)
+        case PutSeen(network_id, address, seen):
+            return Row(str(network_id), str(address), SEEN, to_text(seen_to_json(seen)))
+
+
+def to_text(value: dict[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def seen_to_json(seen: Seen) -> dict[str, Any]:
+    endpoint = None if seen.endpoint is None else list(seen.endpoint)
+    return {"time": seen.time, "endpoint": endpoint, **seen.to_json()}
+
+
+def seen_of(text: str) -> Seen:
+    """Read what ``seen_to_json`` wrote."""
+    value = json.loads(text)
+    versions = Seen.from_json(value)
+    endpoint = value["endpoint"]
+    return Seen(
+        time=value["time"],
+        endpoint=endpoint and Endpoint(*endpoint),
+        version=versions.version,
+        protocol=versions.protocol,
+    )
+
+
+def network_of(network: str, revision: int, text: str) -> NetworkRecord | None:
+    """Read a row; the columns are right where the JSON says something else, as anybody may have written it.
+
+    A field that has no such value gets its default, and what is no record at all is left out; the log says so.
+    """
+    try:
+        value = _read(text) | {"id": network, "revision": revision}
+        return NetworkRecord.from_json(value, on_error=lambda error: _warn(error, network))
+    except RecordError as error:
+        _warn(error, network)
+        return None
+
+
+def member_of(network: str, address: str, revision: int, text: str) -> MemberRecord | None:
+    """The same for a member."""
+    where = f"{network}/{address}"
+    try:
+        value = _read(text) | {"id": address, "nwid": network, "revision": revision}
+        return MemberRecord.from_json(value, on_error=lambda error: _warn(error, where))
+    except RecordError as error:
+        _warn(error, where)
+        return None
+
+
+def key_of(network: str, address: str) -> RecordKey:
+    """A key from the texts of its columns; an empty address is a network's."""
+    return RecordKey(NetworkId.parse(network), NodeAddress.parse(address) if address else None)
+
+
+def range_of(controller: NodeAddress) -> tuple[str, str]:
+    """The first and the last of the networks of a controller."""
+    return f"{controller}000000", f"{controller}ffffff"
+
+
+def by_controller(keys: Iterable[RecordKey]) -> dict[NodeAddress, list[RecordKey]]:
+    found: dict[NodeAddress, list[RecordKey]] = {}
+    for key in keys:
+        found.setdefault(key.network_id.controller, []).append(key)
+    return found
+
+
+def split_keys(keys: Sequence[RecordKey]) -> tuple[list[str], list[tuple[str, str]]]:
+    """The networks and the members among keys, as texts."""
+    networks = [str(key.network_id) for key in keys if key.address is None]
+    members = [(str(key.network_id), str(key.address)) for key in keys if key.address is not None]
+    return networks, members
+
+
+def _read(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise RecordError("record", "is no JSON") from None
+    if not isinstance(value, dict):
+        raise RecordError("record", "is no JSON object")
+    return value
+
+
+def _warn(error: RecordError, where: str) -> None:
+    logger.warning("record %s in the database: %s", where, error)
