@@ -61,6 +61,8 @@ class Driver:
         self._stopped = False
         self.is_ending = False
         """The node stops: that connections break is no news."""
+        self.collectors: list[Callable[[], None]] = []
+        """Called at the end of each pump, to fetch from the core what is not for its sockets."""
 
     def start(self) -> None:
         """Open the UDP sockets. Raises PortUnavailable."""
@@ -215,6 +217,8 @@ class Driver:
             self._scheduled = self.loop.call_soon(self.pump)
         for event in core.take_events():
             self._on_event(event)
+        for collect in self.collectors:
+            collect()
         for identity in core.vl1.take_validations():
             self._validate(identity)
         self._arm()
