@@ -62,7 +62,7 @@ class Driver:
         self.is_ending = False
         """The node stops: that connections break is no news."""
         self.collectors: list[Callable[[], None]] = []
-        """Called at the end of each pump, to fetch from the core what is not for its sockets."""
+        """Called in each pump before and after sending, to fetch from the core what is not for its sockets."""
 
     def start(self) -> None:
         """Open the UDP sockets. Raises PortUnavailable."""
@@ -208,6 +208,7 @@ class Driver:
             for socket in core.stack.take_ready():
                 if socket.owner is not None:
                     cast("Owner", socket.owner).on_ready()
+            self._collect()
             flights = core.flights_to_send(self.now())
             if flights:
                 udp.send(flights)
@@ -217,11 +218,14 @@ class Driver:
             self._scheduled = self.loop.call_soon(self.pump)
         for event in core.take_events():
             self._on_event(event)
-        for collect in self.collectors:
-            collect()
+        self._collect()
         for identity in core.vl1.take_validations():
             self._validate(identity)
         self._arm()
+
+    def _collect(self) -> None:
+        for collect in self.collectors:
+            collect()
 
     def _arm(self) -> None:
         deadline = self.core.next_timer()
