@@ -63,17 +63,17 @@ from zt_async.events import (
     PeerInfo,
     PeerRelayed,
     PeerUnreachable,
-    Route,
     UserMessage,
     WorldChanged,
 )
 from zt_async.stack.tcp.options import TcpInfo
-from zt_async.types import Endpoint, MACAddress, NetworkId, NodeAddress
+from zt_async.types import DNS, Endpoint, MACAddress, MulticastGroup, NetworkId, NodeAddress, Route
 from zt_async.vl1.world import Root, World, WorldKey, WorldType
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "DNS",
     "AccessDenied",
     "AddressAdded",
     "AddressRemoved",
@@ -90,6 +90,7 @@ __all__ = [
     "IdentityError",
     "MACAddress",
     "MemoryStorage",
+    "MulticastGroup",
     "Network",
     "NetworkDown",
     "NetworkError",

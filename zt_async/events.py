@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from zt_async.types import Endpoint, IPInterface, IPNetwork, MACAddress, NetworkId, NodeAddress
+from zt_async.types import Endpoint, IPInterface, MACAddress, NetworkId, NodeAddress, Route
 
 
 class NetworkStatus(IntEnum):
@@ -58,15 +58,6 @@ class PeerInfo:
     @property
     def direct(self) -> bool:
         return any(path.alive for path in self.paths)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """A route of a network: ``via`` None is on the network itself."""
-
-    target: IPNetwork
-    via: str | None = None
-    metric: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

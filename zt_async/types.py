@@ -141,13 +141,6 @@ class MulticastGroup(NamedTuple):
     """Tells groups of one MAC apart: for address resolution it is the IPv4 address, else 0."""
 
 
-class MulticastGroup(NamedTuple):
-    """A group of a network. ``adi`` is 0, or the IPv4 address that is asked for by ARP (vl2.md 7.1)."""
-
-    mac: MACAddress
-    adi: int = 0
-
-
 @dataclass(frozen=True, slots=True)
 class Route:
     """A route that a network's controller hands out; without ``via`` its addresses are on the network itself."""
@@ -164,6 +157,8 @@ class DNS:
 
     domain: str
     servers: tuple[IPAddress, ...] = ()
+    ports: tuple[int, ...] = ()
+    """The UDP port of each server; empty if it is the usual one for all of them."""
 
 
 def _socket_text(ip: IPAddress) -> str:

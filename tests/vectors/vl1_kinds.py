@@ -18,9 +18,9 @@ from zt_async.vl1.peer import Peer
 from zt_async.vl1.sender import make_body
 from zt_async.vl1.topology import Topology
 from zt_async.vl1.world import World, WorldKey, WorldType
-from zt_async.vl2.config import ROLE_BRIDGE, NetworkConfig
 from zt_async.vl2.core import VL2
 from zt_async.vl2.network import Network
+from zt_async.wire.network_config import ROLE_BRIDGE, NetworkConfig
 from zt_async.wire.packet import ErrorCode, Suite, Verb, split, split_evenly
 from zt_async.wire.rules import Rule, RuleType
 from zt_async.wire.verbs import (

@@ -12,9 +12,9 @@ from zt_async.events import NetworkStatus
 from zt_async.types import NetworkId, NodeAddress
 from zt_async.vl2.addressing import member_mac
 from zt_async.vl2.adhoc import NoSuchNetwork, ad_hoc_config
-from zt_async.vl2.config import NetworkConfig
 from zt_async.vl2.core import VL2
 from zt_async.vl2.network import Network
+from zt_async.wire.network_config import NetworkConfig
 
 unhex = bytes.fromhex
 

@@ -14,11 +14,11 @@ from zt_async.errors import NetworkNotJoined
 from zt_async.events import NetworkStatus, NetworkUpdated
 from zt_async.types import BROADCAST, Endpoint, MACAddress, NetworkId, NodeAddress
 from zt_async.vl2.addressing import member_mac, rfc4193, sixplane
-from zt_async.vl2.config import FLAG_NDP_EMULATION, ROLE_BRIDGE, NetworkConfig
 from zt_async.vl2.core import VL2
 from zt_async.vl2.ndp import emulated_advertisement
 from zt_async.vl2.rules import Rule, RuleType
 from zt_async.wire import icmpv6, ipv6, ndp
+from zt_async.wire.network_config import FLAG_NDP_EMULATION, ROLE_BRIDGE, NetworkConfig
 from zt_async.wire.packet import ErrorCode, Verb
 from zt_async.wire.verbs import EXT_ACKNOWLEDGE, ExtFrame, decode_error, decode_ok, encode_error, encode_frame
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from zt_async.aio.resolve import Host
 from zt_async.errors import AccessDenied, NetworkNotFound
-from zt_async.events import NetworkInfo, NetworkStatus, Route
-from zt_async.types import IPInterface, MACAddress, NetworkId
+from zt_async.events import NetworkInfo, NetworkStatus
+from zt_async.types import IPInterface, MACAddress, NetworkId, Route
 
 if TYPE_CHECKING:
     from zt_async.aio.node import Node

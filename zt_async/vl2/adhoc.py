@@ -7,8 +7,8 @@ from typing import Final
 
 from zt_async.types import NetworkId, NodeAddress
 from zt_async.vl2.addressing import sixplane
-from zt_async.vl2.config import FLAG_NDP_EMULATION, NetworkConfig
-from zt_async.vl2.rules import IPV6
+from zt_async.wire.ethernet import ETHERTYPE_IPV6 as IPV6
+from zt_async.wire.network_config import FLAG_NDP_EMULATION, NetworkConfig
 from zt_async.wire.rules import Rule, RuleType
 
 CREDENTIAL_MAX_DELTA: Final = 7_200_000  # ms

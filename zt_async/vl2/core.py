@@ -27,9 +27,9 @@ from zt_async.vl1.core import VL1, Inbound
 from zt_async.vl1.path import Path
 from zt_async.vl1.peer import Peer
 from zt_async.vl2.adhoc import NoSuchNetwork, ad_hoc_config
-from zt_async.vl2.config import NetworkConfig
 from zt_async.vl2.counters import DELIVERED, MALFORMED, NOT_TAKEN, SENT
 from zt_async.vl2.network import Network
+from zt_async.wire.network_config import NetworkConfig
 from zt_async.wire.packet import ErrorCode, Verb
 from zt_async.wire.verbs import decode_error
 

@@ -8,9 +8,9 @@ from typing import Final
 from zt_async.events import NetworkInfo, NetworkStatus
 from zt_async.types import Frame, MACAddress, NetworkId, NodeAddress
 from zt_async.vl2.addressing import address_of_mac, first_octet, member_mac
-from zt_async.vl2.config import DEFAULT_MTU, NetworkConfig
 from zt_async.vl2.ndp import emulated_advertisement
 from zt_async.vl2.rules import IPV6, RuleTable, Verdict
+from zt_async.wire.network_config import DEFAULT_MTU, NetworkConfig
 from zt_async.wire.packet import Verb
 from zt_async.wire.verbs import EXT_ACKNOWLEDGE, ExtFrame
 
