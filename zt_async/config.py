@@ -180,3 +180,23 @@ class NodeConfig:
             raise ValueError("a trusted path ID has 64 bits and is not zero")
         if self.offline_after <= 0:
             raise ValueError("offline_after is more than 0 s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSettings:
+    """What one network's controller may decide for this node (vl2.md 10)."""
+
+    allow_managed: bool = True
+    """Use the addresses and routes that it assigns."""
+
+    managed_prefixes: tuple[IPNetwork, ...] = ()
+    """Only addresses and routes inside one of these; with none of them, wherever they are."""
+
+    allow_global: bool = False
+    """Also addresses and routes of global scope."""
+
+    allow_default: bool = False
+    """Also default routes."""
+
+    allow_dns: bool = False
+    """Use the DNS servers that it names."""

@@ -8,7 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from zt_async.types import Endpoint, IPInterface, MACAddress, NetworkId, NodeAddress, Route
+from zt_async.config import NetworkSettings
+from zt_async.types import (
+    DNS,
+    Endpoint,
+    IPInterface,
+    MACAddress,
+    MulticastGroup,
+    NetworkId,
+    NodeAddress,
+    Route,
+)
 
 
 class NetworkStatus(IntEnum):
@@ -69,10 +79,34 @@ class NetworkInfo:
     status: NetworkStatus
     mac: MACAddress
     mtu: int
+    """Bytes of an Ethernet payload."""
     private: bool
+    """Members need a certificate of the network's controller."""
     addresses: tuple[IPInterface, ...] = ()
+    """Our addresses there, as far as the settings let them be used."""
     routes: tuple[Route, ...] = ()
+    """The routes that are used; what our own addresses imply is not among them."""
+    dns: DNS | None = None
+    """The search domain and servers, if they are used."""
     revision: int = 0
+    """Counts the changes that the controller made."""
+    settings: NetworkSettings = field(default_factory=NetworkSettings)
+    assigned_addresses: tuple[IPInterface, ...] = ()
+    """All addresses that the controller gave us, whether they are used or not."""
+    assigned_routes: tuple[Route, ...] = ()
+    assigned_dns: DNS | None = None
+    broadcast: bool = False
+    """Frames to ff:ff:ff:ff:ff:ff are carried."""
+    multicast_limit: int = 0
+    """The most members that one multicast is sent to; 0 switches multicast off."""
+    bridge: bool = False
+    """We may carry frames of cards that are not ours."""
+    groups: tuple[MulticastGroup, ...] = ()
+    """The multicast groups that others know us in."""
+    authentication_url: str = ""
+    """Where a user has to log in before this node is let in, if the controller said so."""
+    authentication_expiry: int = 0
+    """When that ends or has to be done again, in Unix milliseconds; 0 where it need not."""
 
 
 class Event:
@@ -179,7 +213,7 @@ class NetworkJoined(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkReady(Event):
-    """A network is configured, and its addresses can be used."""
+    """A network is configured, and its addresses can be used; told again when that returns after it was lost."""
 
     network: NetworkInfo
 
@@ -213,6 +247,22 @@ class AddressRemoved(Event):
 
     network_id: NetworkId
     address: IPInterface
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteAdded(Event):
+    """A network's route is used from now on."""
+
+    network_id: NetworkId
+    route: Route
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteRemoved(Event):
+    """A network's route is used no longer."""
+
+    network_id: NetworkId
+    route: Route
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
