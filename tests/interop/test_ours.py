@@ -163,7 +163,6 @@ async def test_a_first_connection_to_libzt_is_quick(world: World) -> None:
     took = await ours.connect_patiently(world.mine, world.ips["bert"], SERVERS["echo"])
     peer = world.mine.peer(world.nodes["bert"])
     assert peer is not None
-    assert peer.version is not None
     print(f"first connection: {took:.3f} s")  # noqa: T201
 
 
