@@ -74,7 +74,13 @@ class StackConfig:
     """All fragments held, each counted with 256 bytes more."""
 
     reassembly_timeout: float = 60.0
-    """RFC 8200 section 4.5."""
+    """Of IPv6 packets (RFC 8200 section 4.5)."""
+
+    ipv4_reassembly_timeout: float = 30.0
+    """Of IPv4 packets, whose identification comes around sooner."""
+
+    max_groups: int = 256
+    """Multicast groups that one socket may be in."""
 
     max_neighbors: int = 4096
     """Entries of an interface's neighbour cache; beyond that the one unused longest is dropped."""
@@ -104,7 +110,7 @@ class StackConfig:
         for name in (
             *("send_buffer", "syn_retransmit", "connect_timeout", "handshake_timeout", "user_timeout"),
             *("minimum_rto", "time_wait", "fin_wait_2_timeout", "listen_backlog", "max_time_wait"),
-            *("reassembly_timeout", "max_neighbors", "neighbor_timeout", "neighbor_queue", "max_pings"),
+            *("reassembly_timeout", "ipv4_reassembly_timeout", "max_groups", "max_neighbors", "neighbor_timeout", "neighbor_queue", "max_pings"),
             *("udp_queue", "reassembly_memory", "icmp_errors_per_second"),
         ):
             if getattr(self, name) <= 0:

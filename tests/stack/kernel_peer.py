@@ -155,8 +155,9 @@ def _connected(pump: Pump, options: TcpOptions | None = None) -> tuple[TcpConnec
     """Our connect, the kernel's accept."""
     with _kernel_listener() as listener:
         ours = pump.stack.connect_tcp((KERNEL, PORT), options=options or TcpOptions(), now=pump.now)
-        pump.run(lambda: ours.state is State.ESTABLISHED)
-        theirs, _ = listener.accept()
+        kernel = Kernel(listener.accept)
+        pump.run(lambda: ours.state is State.ESTABLISHED and kernel.done())
+        theirs, _ = kernel.result
         theirs.settimeout(_DEADLINE)
         return ours, theirs
 

@@ -24,6 +24,15 @@ def seeded_context(seed: int) -> Context:
     return Context(random_bytes=random.Random(seed).randbytes, wall_ms=lambda: 0)
 
 
+def settled(stack: Stack, now: float) -> Stack:
+    """The same, with what it had to tell of its addresses and groups sent, and not looked at."""
+    for at in (now, now + 1):
+        stack.handle_timer(at)
+        stack.frames_to_send(at)
+    assert stack.next_timer() is None
+    return stack
+
+
 @dataclass(kw_only=True)
 class Wire:
     """What happens to frames on their way. Times are seconds, probabilities per frame."""
@@ -92,6 +101,7 @@ class Network:
         stack = Stack(seeded_context(self.seed * 1000 + number), StackConfig(**config))
         interface = stack.add_interface("net", MACAddress(0x020000000000 + number), mtu, self.now)
         interface.add_address(ipaddress.IPv6Interface(f"fd00::{number:x}/64"), self.now)
+        settled(stack, self.now)
         host = Host(stack, interface, wire or Wire(), f"fd00::{number:x}")
         self.hosts.append(host)
         return host

@@ -10,7 +10,7 @@ import ipaddress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tests.stack.network import PORT, seeded_context
+from tests.stack.network import PORT, seeded_context, settled
 from zt_async.config import StackConfig
 from zt_async.stack.stack import Stack
 from zt_async.stack.tcp.connection import TcpConnection
@@ -80,7 +80,7 @@ class Script:
         stack = Stack(seeded_context(7), StackConfig(**self.config))
         self.interface = stack.add_interface("net", OWN_MAC, self.mtu, self.now)
         self.interface.add_address(ipaddress.IPv6Interface(f"{OWN}/64"), self.now)
-        return stack
+        return settled(stack, self.now)
 
     # -- the remote's side
 

@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from tests.stack.network import PORT, Network, Wire, seeded_context
+from tests.stack.network import PORT, Network, Wire, seeded_context, settled
 from zt_async.config import StackConfig
 from zt_async.stack.stack import Stack
 from zt_async.stack.tcp.connection import TcpConnection
@@ -27,7 +27,7 @@ def a_stack(*addresses: str) -> Stack:
     for number, text in enumerate(addresses, 1):
         interface = stack.add_interface(f"net{number}", MACAddress(0x020000000000 + number), 2800, NOW)
         interface.add_address(address(text), NOW)
-    return stack
+    return settled(stack, NOW)
 
 
 # -- to oneself

@@ -462,7 +462,7 @@ def test_frames_of_other_kinds_and_for_others_are_counted():
     good = packet(ip.UDP, datagram(b"x"))
     s.stack.receive_frames(
         s.interface,
-        [(int(OWN_MAC), int(REMOTE_MAC), 0x0800, good), (0x02FFFFFFFFFF, int(REMOTE_MAC), 0x86DD, good)],
+        [(int(OWN_MAC), int(REMOTE_MAC), 0x88B5, good), (0x02FFFFFFFFFF, int(REMOTE_MAC), 0x86DD, good)],
         s.now,
     )
     assert s.stack.counters == {"ethertype": 1, "ethernet not for this host": 1}

@@ -6,12 +6,17 @@ import ipaddress
 from functools import lru_cache
 from typing import TypeAlias
 
-from zt_async.wire import ipv6
+from zt_async.wire import ipv4, ipv6
 
 Address: TypeAlias = tuple[str, int]
 """Host, as canonical text, and port."""
 
-WILDCARD = ipv6.UNSPECIFIED
+ANY = b""
+"""All own addresses of both families. Sockets are told that this is ``::``."""
+
+IPV4_ANY = ipv4.UNSPECIFIED
+IPV6_ANY = ipv6.UNSPECIFIED
+"""All own IPv6 addresses, and the IPv4 ones where no other socket is bound to them."""
 
 
 @lru_cache(maxsize=1024)
@@ -31,7 +36,12 @@ def pack_address(host: str) -> bytes:
 @lru_cache(maxsize=1024)
 def address_text(packed: bytes) -> str:
     """The canonical text of a packed address."""
-    return str(ipaddress.ip_address(packed))
+    return str(ipaddress.ip_address(packed or IPV6_ANY))
+
+
+def is_wildcard(packed: bytes) -> bool:
+    """Whether it stands for all own addresses, or all of a family."""
+    return not any(packed)
 
 
 def check_port(port: int) -> int:

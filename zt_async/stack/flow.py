@@ -5,7 +5,8 @@ from __future__ import annotations
 from zt_async.stack.host import Host
 from zt_async.stack.interface import Connection, Interface
 from zt_async.stack.neighbors import Neighbor
-from zt_async.wire import ip, ipv6
+from zt_async.types import BROADCAST
+from zt_async.wire import ip, ipv4, ipv6
 from zt_async.wire.ethernet import multicast_mac
 
 _CONFIRM_AHEAD = 5.0  # s; renewing a confirmation with every acknowledgement would be waste
@@ -15,9 +16,9 @@ class Flow:
     """Cached where the packets come from: a route is looked up once, a header is made once for each size."""
 
     __slots__ = (
-        *("_cached_header", "_cached_length", "_host", "_neighbor", "_next_hop", "destination"),
-        *("hop_limit", "interface", "is_local", "mtu", "protocol", "pseudo_sum", "source"),
-        *("traffic_class",),
+        *("_cached_header", "_cached_length", "_ethertype", "_group_mac", "_host", "_neighbor"),
+        *("_next_hop", "destination", "hop_limit", "interface", "is_broadcast", "is_local", "loops"),
+        *("max_payload", "mtu", "protocol", "pseudo_sum", "source", "traffic_class"),
     )
 
     def __init__(
@@ -36,13 +37,22 @@ class Flow:
         self._neighbor: Neighbor | None = None
         self._cached_header = b""
         self._cached_length = -1
+        self._ethertype = ip.ethertype(destination)
+        self._group_mac: int | None = None
         self.interface = interface
         self.is_local = next_hop is None
+        self.is_broadcast = next_hop is not None and interface.is_broadcast(next_hop)
+        if self.is_broadcast:
+            self._group_mac = BROADCAST
+        elif next_hop is not None and ip.is_multicast(next_hop):
+            self._group_mac = multicast_mac(next_hop)
+        self.loops = True
+        """What goes to a group comes to this stack as well, where it is in the group."""
         self.source = source
         self.destination = destination
         self.protocol = protocol
         self.pseudo_sum = ip.pseudo_header_sum(source, destination, protocol)
-        self.mtu = mtu
+        self.set_mtu(mtu)
         self.hop_limit = host.config.hop_limit
         self.traffic_class = 0
 
@@ -51,32 +61,32 @@ class Flow:
         """Where TCP connections of this flow are found."""
         return self.interface.tcp
 
-    @property
-    def max_payload(self) -> int:
+    def set_mtu(self, mtu: int) -> None:
+        self.mtu = mtu
+        self.max_payload = mtu - (ipv6.HEADER_SIZE if ip.is_ipv6(self.source) else ipv4.HEADER_SIZE)
         """Of an unfragmented packet, upper-layer header included."""
-        return self.mtu - ipv6.HEADER_SIZE
 
     def header(self, length: int) -> bytes:
         """The IP header of a packet with ``length`` bytes of payload."""
         if length != self._cached_length:
             self._cached_length = length
-            self._cached_header = self.make_header(length, self.protocol)
+            make = ipv6.Header if ip.is_ipv6(self.source) else ipv4.Header
+            self._cached_header = make(
+                self.source, self.destination, self.protocol, length, self.hop_limit, self.traffic_class
+            ).encode()
         return self._cached_header
-
-    def make_header(self, length: int, next_header: int) -> bytes:
-        return ipv6.Header(
-            self.source, self.destination, next_header, length, self.hop_limit, self.traffic_class
-        ).encode()
 
     def send(self, packets: list[bytes], now: float) -> None:
         """Send whole IP packets, in order."""
         neighbor = self._neighbor
         if neighbor is not None and neighbor.fresh_until > now and neighbor.mac is not None:
-            self.interface.link.send(neighbor.mac, packets)
+            self.interface.link.send(neighbor.mac, packets, self._ethertype)
+        elif self._group_mac is not None:
+            self.interface.link.send(self._group_mac, packets, self._ethertype)
+            if self.loops and self.interface.accepts(self.destination):
+                self._host.looped += [(self.interface, packet) for packet in packets]
         elif self._next_hop is None:
             self._host.loopback += packets
-        elif ipv6.is_multicast(self._next_hop):
-            self.interface.link.send(multicast_mac(self._next_hop), packets)
         elif packets:
             self._neighbor = self.interface.neighbors.send(self._next_hop, packets, now)
 

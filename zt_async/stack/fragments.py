@@ -1,4 +1,4 @@
-"""Reassembly of IPv6 fragments (RFC 8200 section 4.5), and cutting packets into them."""
+"""Reassembly of fragments (RFC 8200 section 4.5, RFC 791 section 3.2), and cutting packets into them."""
 
 from __future__ import annotations
 
@@ -6,42 +6,53 @@ from math import inf
 from typing import NamedTuple
 
 from zt_async.errors import DecodeError
+from zt_async.stack.flow import Flow
 from zt_async.stack.host import Host
 from zt_async.stack.interface import Interface
 from zt_async.stack.timers import Timer
-from zt_async.wire import ipv6
+from zt_async.wire import ip, ipv4, ipv6
 
 _OVERHEAD = 256  # what a fragment costs besides its bytes
-_MAX_PIECES = 128  # 64 kB in pieces of an MTU of 1280 are 54
-_MAX_PAYLOAD = 0xFFFF
+_MAX_PIECES = 128  # 64 kB in pieces of an MTU of 576 are 119
 
 
-class Reassembled(NamedTuple):
-    """A whole packet without its fragment header."""
+class Piece(NamedTuple):
+    """What a fragment holds of its packet."""
 
-    packet: bytes
-    protocol: int
+    family: str
+    """``ipv4`` or ``ipv6``, for the counters."""
+    key: bytes
+    """The same for all fragments of a packet, and no others: addresses, identification, for IPv4 the protocol."""
     offset: int
-    named_at: int
-    """Offset of the byte that names ``protocol``."""
+    more: bool
+    data: bytes
+    packet: bytes
+    """The fragment as it came."""
+
+
+class Whole(NamedTuple):
+    """All pieces of a packet, joined, and its first fragment as it came."""
+
+    first: Piece
+    body: bytes
 
 
 class _Partial:
     """A packet of which some fragments are here."""
 
-    __slots__ = ("deadline", "first", "interface", "next_header", "pieces", "size", "total")
+    __slots__ = ("deadline", "family", "first", "interface", "pieces", "size", "total")
 
-    def __init__(self, interface: Interface, deadline: float) -> None:
+    def __init__(self, interface: Interface, family: str, deadline: float) -> None:
         self.interface = interface
+        self.family = family
         self.deadline = deadline
         self.pieces: dict[int, bytes] = {}
         self.size = 0
         self.total: int | None = None
-        self.first: bytes | None = None  # the packet that began it: unfragmentable part and first piece
-        self.next_header = 0
+        self.first: Piece | None = None
 
 
-_Key = tuple[Interface, bytes, int]
+_Key = tuple[Interface, bytes]
 
 
 class Reassembler:
@@ -63,73 +74,59 @@ class Reassembler:
     def __len__(self) -> int:
         return len(self._partials)
 
-    def receive(
-        self, interface: Interface, packet: bytes, end: int, upper: ipv6.Upper, now: float
-    ) -> Reassembled | None:
+    def receive(self, interface: Interface, piece: Piece, timeout: float, now: float) -> Whole | None:
         """Add a fragment; the packet, when it was the last missing one. Raises DecodeError."""
-        fragment = upper.fragment
-        assert fragment is not None
-        unfragmentable = upper.offset - ipv6.FRAGMENT_HEADER_SIZE
-        piece = packet[upper.offset : end]
-        if not fragment.more and not fragment.offset:  # RFC 6946: stands alone, whatever else is here
-            return _join(packet[:unfragmentable], fragment.next_header, piece)
-        if fragment.more and (len(piece) % 8 or not piece):
-            raise ipv6.ParameterProblem("ipv6 fragment length", ipv6.ERRONEOUS_FIELD, 4)
-        if fragment.offset + len(piece) > _MAX_PAYLOAD - (unfragmentable - ipv6.HEADER_SIZE):
-            raise ipv6.ParameterProblem("ipv6 fragment offset", ipv6.ERRONEOUS_FIELD, unfragmentable + 2)
-
-        key = (interface, packet[8:40], fragment.identification)
+        family, key_part, offset, more, data, _ = piece
+        key = (interface, key_part)
         partial = self._partials.get(key)
         if partial is None:
-            partial = self._partials[key] = _Partial(interface, now + self._host.config.reassembly_timeout)
-            if self._timer.when == inf:
-                self._host.timers.set(self._timer, partial.deadline)
-        if partial.pieces.get(fragment.offset) == piece:
-            raise DecodeError("ipv6 fragment repeated")
+            partial = self._partials[key] = _Partial(interface, family, now + timeout)
+            self._host.timers.set(self._timer, min(self._timer.when, partial.deadline))
+        if partial.pieces.get(offset) == data:
+            raise DecodeError(f"{family} fragment repeated")
         if len(partial.pieces) == _MAX_PIECES:
             self._drop(key)
-            raise DecodeError("ipv6 too many fragments")
-        if self._overlaps(partial, fragment, len(piece)):
+            raise DecodeError(f"{family} too many fragments")
+        if self._overlaps(partial, offset, len(data), more=more):
             self._drop(key)
-            raise DecodeError("ipv6 fragments overlap")
-        if not fragment.more:
-            partial.total = fragment.offset + len(piece)
-        if not fragment.offset:
-            partial.first = packet[:end]
-            partial.next_header = fragment.next_header
-        partial.pieces[fragment.offset] = piece
-        partial.size += len(piece)
-        self._memory += len(piece) + _OVERHEAD
+            raise DecodeError(f"{family} fragments overlap")
+        if not more:
+            partial.total = offset + len(data)
+        if not offset:
+            partial.first = piece
+        partial.pieces[offset] = data
+        partial.size += len(data)
+        self._memory += len(data) + _OVERHEAD
         if partial.first is not None and partial.size == partial.total:
             self._drop(key)
-            head = partial.first[: len(partial.first) - len(partial.pieces[0]) - ipv6.FRAGMENT_HEADER_SIZE]
-            body = b"".join(partial.pieces[at] for at in sorted(partial.pieces))
-            return _join(head, partial.next_header, body)
+            return Whole(partial.first, b"".join(partial.pieces[at] for at in sorted(partial.pieces)))
         while self._memory > self._host.config.reassembly_memory:
-            self._host.counters["ipv6 reassembly memory"] += 1
-            self._drop(next(iter(self._partials)))
+            oldest = next(iter(self._partials))
+            self._host.counters[f"{self._partials[oldest].family} reassembly memory"] += 1
+            self._drop(oldest)
         return None
 
     def handle_timer(self, now: float) -> None:
         for key, partial in list(self._partials.items()):
-            if partial.deadline > now:
-                self._host.timers.set(self._timer, partial.deadline)
-                return
-            self._host.counters["ipv6 reassembly timeout"] += 1
-            if partial.first is not None:
-                self.expired.append((partial.interface, partial.first))
-            self._drop(key)
+            if partial.deadline <= now:
+                self._host.counters[f"{partial.family} reassembly timeout"] += 1
+                if partial.first is not None:
+                    self.expired.append((partial.interface, partial.first.packet))
+                self._drop(key)
+        if self._partials:
+            earliest = min(partial.deadline for partial in self._partials.values())
+            self._host.timers.set(self._timer, earliest)
 
     def remove_interface(self, interface: Interface) -> None:
         for key in [key for key, partial in self._partials.items() if partial.interface is interface]:
             self._drop(key)
 
     @staticmethod
-    def _overlaps(partial: _Partial, fragment: ipv6.Fragment, size: int) -> bool:
-        start, stop = fragment.offset, fragment.offset + size
-        if partial.total is not None and (stop > partial.total or not fragment.more):
+    def _overlaps(partial: _Partial, start: int, size: int, *, more: bool) -> bool:
+        stop = start + size
+        if partial.total is not None and (stop > partial.total or not more):
             return True
-        if not fragment.more and any(at + len(held) > stop for at, held in partial.pieces.items()):
+        if not more and any(at + len(held) > stop for at, held in partial.pieces.items()):
             return True
         return any(start < at + len(held) and at < stop for at, held in partial.pieces.items())
 
@@ -140,27 +137,41 @@ class Reassembler:
             self._host.timers.set(self._timer, inf)
 
 
-def split(header: ipv6.Header, payload: bytes, mtu: int, identification: int) -> list[bytes]:
-    """Cut the packet ``header`` + ``payload`` into fragments that fit ``mtu``."""
-    step = (mtu - ipv6.HEADER_SIZE - ipv6.FRAGMENT_HEADER_SIZE) & ~7
-    packets = []
-    for offset in range(0, len(payload), step):
-        piece = payload[offset : offset + step]
-        more = offset + step < len(payload)
-        fragment = ipv6.Fragment(header.next_header, offset, more, identification).encode()
-        outer = header._replace(
-            next_header=ipv6.FRAGMENT, payload_length=len(piece) + ipv6.FRAGMENT_HEADER_SIZE
-        )
-        packets.append(outer.encode() + fragment + piece)
-    return packets
+def split(flow: Flow, payload: bytes, identification: int) -> list[bytes]:
+    """Cut the packet with this payload into fragments that fit the flow's path."""
+    is_ipv6 = ip.is_ipv6(flow.source)
+    make = _ipv6_fragment if is_ipv6 else _ipv4_fragment
+    step = flow.max_payload - (ipv6.FRAGMENT_HEADER_SIZE if is_ipv6 else 0) & ~7
+    return [
+        make(flow, identification, offset, payload[offset : offset + step], offset + step < len(payload))
+        for offset in range(0, len(payload), step)
+    ]
 
 
-def _join(head: bytes, protocol: int, body: bytes) -> Reassembled:
-    """The last header of the unfragmentable part now names what the fragment header named."""
-    named_at, offset = 6, ipv6.HEADER_SIZE
-    while offset < len(head):
-        named_at, offset = offset, offset + 8 + 8 * head[offset + 1]
-    packet = bytearray(head)
-    packet[named_at] = protocol
-    packet[4:6] = (len(head) - ipv6.HEADER_SIZE + len(body)).to_bytes(2, "big")
-    return Reassembled(bytes(packet) + body, protocol, len(head), named_at)
+def _ipv6_fragment(flow: Flow, identification: int, offset: int, data: bytes, more: bool) -> bytes:
+    fragment = ipv6.Fragment(flow.protocol, offset, more, identification).encode()
+    outer = ipv6.Header(
+        flow.source,
+        flow.destination,
+        ipv6.FRAGMENT,
+        len(fragment) + len(data),
+        flow.hop_limit,
+        flow.traffic_class,
+    )
+    return outer.encode() + fragment + data
+
+
+def _ipv4_fragment(flow: Flow, identification: int, offset: int, data: bytes, more: bool) -> bytes:
+    outer = ipv4.Header(
+        flow.source,
+        flow.destination,
+        flow.protocol,
+        len(data),
+        flow.hop_limit,
+        flow.traffic_class,
+        identification & 0xFFFF,
+        dont_fragment=False,
+        more_fragments=more,
+        offset=offset,
+    )
+    return outer.encode() + data

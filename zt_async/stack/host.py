@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from zt_async.config import StackConfig
 from zt_async.context import Context
 from zt_async.stack.timers import TimerQueue
+
+if TYPE_CHECKING:
+    from zt_async.stack.interface import Interface
+
+
+def os_error(code: int) -> OSError:
+    """The OSError of a code: of its own class (ConnectionRefusedError, TimeoutError, ...) where it has one."""
+    return OSError(code, os.strerror(code))
 
 
 class Socket:
@@ -31,7 +40,10 @@ class Transmitter(Protocol):
 class Host:
     """Shared by the interfaces, layers and sockets of one stack."""
 
-    __slots__ = ("config", "context", "counters", "generation", "loopback", "ready", "scheduled", "timers")
+    __slots__ = (
+        *("config", "context", "counters", "error_limit", "generation", "loopback", "looped"),
+        *("ready", "scheduled", "timers"),
+    )
 
     def __init__(self, context: Context, config: StackConfig) -> None:
         self.context = context
@@ -42,6 +54,8 @@ class Host:
         self.ready: list[Socket] = []
         self.scheduled: list[Transmitter] = []
         self.loopback: list[bytes] = []  # packets from this stack to itself
+        self.looped: list[tuple[Interface, bytes]] = []  # to groups that this stack is in as well
+        self.error_limit = TokenBucket(config.icmp_errors_per_second, config.icmp_errors_per_second)
 
     def mark_ready(self, socket: Socket) -> None:
         """Something changed that the socket's user can see."""

@@ -12,12 +12,13 @@ import ipaddress
 from collections.abc import Hashable
 from typing import Protocol
 
-from zt_async.stack.groups import Groups
+from zt_async.stack.arp import Arp
 from zt_async.stack.host import Host
+from zt_async.stack.membership import IgmpMembership, Membership, MldMembership
 from zt_async.stack.neighbors import Link, NeighborCache
 from zt_async.types import BROADCAST, Frame, IPInterface, MACAddress, MulticastGroup
 from zt_async.wire import icmpv6, ip, ipv4, ipv6, ndp
-from zt_async.wire.ethernet import multicast_mac
+from zt_async.wire.ethernet import ETHERTYPE_IPV6, multicast_mac
 
 _MAX_PATH_MTUS = 1024
 _PATH_MTU_LIFETIME = 600.0  # RFC 8201 section 4
@@ -40,8 +41,8 @@ class Interface:
     """Made by ``Stack.add_interface``; ``name`` is what the caller knows it by."""
 
     __slots__ = (
-        *("_addresses", "_host", "_local", "_path_mtus", "_resolution_changes", "joined", "link"),
-        *("link_local", "mtu", "name", "neighbors", "tcp"),
+        *("_addresses", "_broadcasts", "_host", "_local", "_path_mtus", "_resolution_changes", "arp"),
+        *("igmp", "link", "link_local", "mld", "mtu", "name", "neighbors", "tcp"),
     )
 
     def __init__(
@@ -56,11 +57,14 @@ class Interface:
         self.link = Link(mac)
         self.link_local = ipv6.link_local_address(mac)
         self.neighbors = NeighborCache(host, self.link)
-        self.joined = Groups()
+        self.arp = Arp(host, self)
+        self.igmp = IgmpMembership(host, self)
+        self.mld = MldMembership(host, self)
         self._resolution_changes = 0  # of IPv4 addresses, which are asked for in groups of Ethernet alone
+        self._broadcasts: frozenset[bytes] = frozenset()
         if local is not None:
-            self.joined.join(ipv6.ALL_NODES)
-            self.joined.join(ipv6.solicited_node(self.link_local))
+            self.mld.join(ipv6.ALL_NODES)
+            self.mld.join(ipv6.solicited_node(self.link_local))
         self.tcp: dict[bytes, Connection] = {}
         """By the twelve or 36 bytes of a packet that are remote and local address, remote and local port."""
 
@@ -85,7 +89,7 @@ class Interface:
         """
         if self._local is None:
             return frozenset()
-        groups = {MulticastGroup(multicast_mac(group)) for group in self.joined}
+        groups = {MulticastGroup(multicast_mac(group)) for group in (*self.igmp, *self.mld)}
         for own in self._addresses:
             if not ip.is_ipv6(own):
                 groups.add(MulticastGroup(BROADCAST, int.from_bytes(own, "big")))
@@ -94,23 +98,34 @@ class Interface:
     @property
     def groups_generation(self) -> int:
         """Another number whenever :attr:`groups` has changed."""
-        return self.joined.generation + self._resolution_changes
+        return self.igmp.generation + self.mld.generation + self._resolution_changes
+
+    def memberships(self, group: bytes) -> Membership:
+        """The groups of a group's family."""
+        return self.mld if ip.is_ipv6(group) else self.igmp
 
     def add_address(self, address: IPInterface, now: float) -> None:
-        """Add an address with its on-link prefix, or change the prefix of one that is there.
+        """Add an address with its on-link prefix, or change the prefix of one that is there. No other is touched.
 
         Raises ValueError for an address that cannot be a host's.
         """
         packed = address.packed
         if ip.is_multicast(packed) or address.is_unspecified or packed == ipv4.BROADCAST:
             raise ValueError(f"{address} cannot be the address of an interface")
-        if packed not in self._addresses:
-            self._own(packed)
+        is_new = packed not in self._addresses
         self._addresses[packed] = address
-        self._host.generation += 1
+        self._addresses_changed()
+        if not is_new or self._local is None:
+            return
+        if ip.is_ipv6(packed):
+            self.mld.join(ipv6.solicited_node(packed))
+        else:
+            self._resolution_changes += 1
+            self.igmp.join(ipv4.ALL_SYSTEMS)
+            self.arp.announce(packed)
 
     def remove_address(self, address: IPInterface, now: float) -> None:
-        """Connections of the address fail with ENETDOWN. Raises ValueError when the address is not there."""
+        """Connections of the address fail with ENETDOWN; all others go on. Raises ValueError when it is not there."""
         if address.packed not in self._addresses:
             raise ValueError(f"the interface does not have {address}")
         self._drop_address(address.packed)
@@ -129,16 +144,33 @@ class Interface:
         for connection in list(self.tcp.values()):
             connection.fail(errno.ENETDOWN)
         self.neighbors.close()
+        self.igmp.close()
+        self.mld.close()
         self.link.outgoing = []
 
     def owns(self, address: bytes) -> bool:
-        return address in self._addresses or address == self.link_local
+        """Whether it is an own address; packets to oneself may go to all of 127.0.0.0/8."""
+        if address in self._addresses or address == self.link_local:
+            return True
+        return self._local is None and not ip.is_ipv6(address) and ipv4.is_loopback(address)
+
+    def has_address_like(self, address: bytes) -> bool:
+        """Whether there is an own address of its family; the link-local address counts for groups."""
+        if ip.is_ipv6(address) and ip.is_multicast(address):
+            return True
+        return any(len(own) == len(address) for own in self._addresses)
+
+    def is_broadcast(self, address: bytes) -> bool:
+        """Whether packets to it go to all hosts on the link."""
+        return address in self._broadcasts
 
     def accepts(self, destination: bytes) -> bool:
-        """Whether packets to it are for this interface: its addresses and groups."""
-        if not ipv6.is_multicast(destination):
-            return self.owns(destination)
-        return destination in self.joined
+        """Whether packets to it are for this interface: its addresses and groups, and broadcasts."""
+        return (
+            self.owns(destination)
+            or destination in self.memberships(destination)
+            or destination in self._broadcasts
+        )
 
     def on_link_prefix(self, destination: bytes) -> int:
         """Length of the longest prefix of an own address that holds ``destination``; -1 where none does."""
@@ -173,11 +205,12 @@ class Interface:
         return min(self.mtu, known[0]) if known and now < known[1] else self.mtu
 
     def lower_path_mtu(self, destination: bytes, mtu: int, now: float) -> None:
-        """RFC 8201: never below 1280; forgotten after ten minutes."""
+        """RFC 8201, RFC 1191: never below 1280, or 552 for IPv4; forgotten after ten minutes."""
         self._path_mtus.pop(destination, None)
         if len(self._path_mtus) >= _MAX_PATH_MTUS:
             del self._path_mtus[next(iter(self._path_mtus))]
-        self._path_mtus[destination] = (max(mtu, ipv6.MINIMUM_MTU), now + _PATH_MTU_LIFETIME)
+        minimum = ipv6.MINIMUM_MTU if ip.is_ipv6(destination) else ipv4.MINIMUM_PATH_MTU
+        self._path_mtus[destination] = (max(mtu, minimum), now + _PATH_MTU_LIFETIME)
 
     def receive_solicitation(self, source: bytes, solicitation: ndp.NeighborSolicitation, now: float) -> None:
         """Answer for an own address (RFC 4861 section 7.2.4)."""
@@ -197,23 +230,27 @@ class Interface:
         if known:
             self.neighbors.send(source, [packet], now)
         else:
-            self.link.send(multicast_mac(destination), [packet])
+            self.link.send(multicast_mac(destination), [packet], ETHERTYPE_IPV6)
 
-    def _own(self, address: bytes) -> None:
-        if not ip.is_ipv6(address):
-            self._resolution_changes += 1
-            self.joined.join(ipv4.ALL_SYSTEMS)
-        elif self._local is not None:
-            self.joined.join(ipv6.solicited_node(address))
+    def _addresses_changed(self) -> None:
+        broadcasts = set()
+        for own in self._addresses.values():
+            if own.version == 4 and self._local is not None:
+                broadcasts.add(ipv4.BROADCAST)
+                if own.network.prefixlen < 31:
+                    broadcasts.add(own.network.broadcast_address.packed)
+        self._broadcasts = frozenset(broadcasts - self._addresses.keys())
+        self._host.generation += 1
 
     def _drop_address(self, address: bytes) -> None:
         del self._addresses[address]
-        if not ip.is_ipv6(address):
-            self._resolution_changes += 1
-            self.joined.leave(ipv4.ALL_SYSTEMS)
+        self._addresses_changed()
+        if ip.is_ipv6(address):
+            self.mld.leave(ipv6.solicited_node(address))
         else:
-            self.joined.leave(ipv6.solicited_node(address))
-        self._host.generation += 1
+            self._resolution_changes += 1
+            self.igmp.leave(ipv4.ALL_SYSTEMS)
+        self.neighbors.source_gone(address, self.choose_source)
         for table in (self.tcp, self._local.tcp if self._local else {}):
             for connection in [c for c in table.values() if c.source == address]:
                 connection.fail(errno.ENETDOWN)
@@ -228,6 +265,7 @@ def make_local_interface(host: Host) -> Interface:
     """The way of packets to oneself."""
     interface = Interface(host, None, MACAddress(0), _LOOPBACK_MTU, None)
     interface.add_address(ipaddress.IPv6Interface("::1/128"), 0.0)
+    interface.add_address(ipaddress.IPv4Interface("127.0.0.1/32"), 0.0)
     return interface
 
 

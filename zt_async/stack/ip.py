@@ -1,58 +1,35 @@
-"""The IP layer: which packets are for this stack, which way packets take, and ICMP errors about them."""
+"""The IP layer: which way packets take, and which of those that arrive are for this stack."""
 
 from __future__ import annotations
 
 import errno
-import os
-from typing import NamedTuple
 
-from zt_async.errors import DecodeError
 from zt_async.stack import fragments
+from zt_async.stack.arrival import Arrival
 from zt_async.stack.flow import Flow
 from zt_async.stack.fragments import Reassembler
-from zt_async.stack.host import Host, TokenBucket
+from zt_async.stack.host import Host, os_error
 from zt_async.stack.interface import Interface, make_local_interface
+from zt_async.stack.ipv4 import Ipv4Input
+from zt_async.stack.ipv6 import Ipv6Input
 from zt_async.stack.routes import RouteTable
-from zt_async.wire import icmpv6, ip, ipv6
-
-_UPPER_LAYERS = (ip.TCP, ip.UDP, ip.ICMPV6)
-
-
-class Arrival(NamedTuple):
-    """A packet for this stack; ``packet[offset:end]`` is the upper layer's."""
-
-    interface: Interface
-    packet: bytes
-    offset: int
-    end: int
-    protocol: int
-    source: bytes
-    destination: bytes
-    hop_limit: int
-
-    @property
-    def payload(self) -> bytes:
-        return self.packet[self.offset : self.end]
-
-    @property
-    def pseudo_sum(self) -> int:
-        return ip.pseudo_header_sum(self.source, self.destination, self.protocol)
+from zt_async.wire import ip, ipv4, ipv6
 
 
 class IpLayer:
     """One of each stack."""
 
-    __slots__ = ("_error_limit", "_host", "interfaces", "local", "reassembler", "routes")
+    __slots__ = ("_host", "_identifications", "interfaces", "ipv4", "ipv6", "local", "reassembler", "routes")
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._error_limit = TokenBucket(
-            host.config.icmp_errors_per_second, host.config.icmp_errors_per_second
-        )
+        self._identifications = int.from_bytes(host.context.random_bytes(2), "big")
         self.local = make_local_interface(host)
         self.interfaces: list[Interface] = []
         self.routes = RouteTable()
         self.reassembler = Reassembler(host)
+        self.ipv4 = Ipv4Input(host, self)
+        self.ipv6 = Ipv6Input(host, self)
 
     def owner(self, address: bytes, preferred: Interface | None = None) -> Interface | None:
         """The interface that has an own address."""
@@ -73,9 +50,11 @@ class IpLayer:
     ) -> Flow:
         """The way to ``destination``, from a given source or interface or from the best ones.
 
-        Raises OSError: EADDRNOTAVAIL for a source that is not there, ENETUNREACH where no interface has an
-        address, EHOSTUNREACH where no prefix or route holds the destination.
+        Raises OSError: EADDRNOTAVAIL for a source that is not there, EAFNOSUPPORT for one of another family,
+        ENETUNREACH where no interface has an address, EHOSTUNREACH where no prefix or route holds the destination.
         """
+        if source is not None and len(source) != len(destination):
+            raise os_error(errno.EAFNOSUPPORT)
         if self.owner(destination, interface) is not None:
             if source is None:
                 source = destination
@@ -98,81 +77,25 @@ class IpLayer:
         self, protocol: int, interface: Interface, source: bytes, destination: bytes, now: float
     ) -> Flow | None:
         """The way to answer a packet from ``source`` to ``destination``; None where there is none."""
-        own = None if ipv6.is_multicast(destination) else destination
+        is_group = ip.is_multicast(destination) or interface.is_broadcast(destination)
+        own = None if is_group else destination
         try:
             return self.flow(protocol, source, now, own, None if interface is self.local else interface)
         except OSError:
             self._host.counters["no way back"] += 1
             return None
 
-    def receive(self, interface: Interface, packet: bytes, now: float) -> Arrival | None:
-        """Validate a packet from an interface. None where it is a fragment; raises DecodeError."""
-        header = ipv6.parse_header(packet)
-        source, destination = header.source, header.destination
-        if ipv6.is_multicast(source):
-            raise DecodeError("ipv6 source")
-        if interface is self.local:
-            if self.owner(destination) is None:
-                raise DecodeError("ipv6 not for this host")
-        elif interface.owns(source) or source == ipv6.LOOPBACK:
-            raise DecodeError("ipv6 source")
-        elif not interface.accepts(destination):
-            raise DecodeError("ipv6 not for this host")
-        end = ipv6.HEADER_SIZE + header.payload_length
-        try:
-            upper = ipv6.find_upper(packet, end, header.next_header)
-            if upper.fragment is not None:
-                whole = self.reassembler.receive(interface, packet, end, upper, now)
-                if whole is None:
-                    return None
-                packet, end = whole.packet, len(whole.packet)
-                upper = ipv6.find_upper(packet, end, whole.protocol, whole.offset, whole.named_at)
-                if upper.fragment is not None:
-                    raise DecodeError("ipv6 fragment within a fragment")
-            protocol, offset, named_at, _ = upper
-            if protocol == ipv6.NO_NEXT_HEADER:
-                return None
-            if protocol not in _UPPER_LAYERS:
-                raise ipv6.ParameterProblem("ipv6 next header", ipv6.UNRECOGNIZED_NEXT_HEADER, named_at)
-        except ipv6.ParameterProblem as problem:
-            self.send_error(
-                interface,
-                packet,
-                icmpv6.PARAMETER_PROBLEM,
-                problem.code,
-                problem.pointer,
-                now,
-                answer_multicast=problem.answer_multicast,
-            )
-            raise
-        return Arrival(interface, packet, offset, end, protocol, source, destination, header.hop_limit)
+    def receive(
+        self, interface: Interface, packet: bytes, now: float, *, looped: bool = False
+    ) -> Arrival | None:
+        """Validate a packet of this stack's own; see :class:`Ipv4Input` and :class:`Ipv6Input`. Raises DecodeError."""
+        inward = self.ipv6 if packet[0] >> 4 == 6 else self.ipv4
+        return inward.receive(interface, packet, now, looped=looped)
 
-    def send_error(
-        self,
-        interface: Interface,
-        cause: bytes,
-        kind: int,
-        code: int,
-        value: int,
-        now: float,
-        *,
-        answer_multicast: bool = False,
-    ) -> None:
-        """Tell the sender of ``cause``, if RFC 4443 section 2.4 (e) and (f) allow it."""
-        source, destination = cause[8:24], cause[24:40]
-        if source == ipv6.UNSPECIFIED or (ipv6.is_multicast(destination) and not answer_multicast):
-            return
-        if _is_icmp_error(cause):
-            return
-        if not self._error_limit.take(now):
-            self._host.counters["icmpv6 error limit"] += 1
-            return
-        flow = self.flow_back(ip.ICMPV6, interface, source, destination, now)
-        if flow is None:
-            return
-        message = icmpv6.error(kind, code, value, cause).encode(flow.source, source)
-        self._host.counters["icmpv6 errors sent"] += 1
-        flow.send([flow.header(len(message)) + message], now)
+    def refuse_port(self, arrival: Arrival, now: float) -> None:
+        """Tell the sender of a packet that nobody is at its port."""
+        inward = self.ipv6 if ip.is_ipv6(arrival.destination) else self.ipv4
+        inward.refuse_port(arrival, now)
 
     def send(self, flow: Flow, payload: bytes, now: float) -> None:
         """Send an upper layer's packet, in fragments where the path asks for it."""
@@ -180,9 +103,7 @@ class IpLayer:
         if len(packet) <= flow.mtu:
             flow.send([packet], now)
             return
-        identification = int.from_bytes(self._host.context.random_bytes(4), "big")  # RFC 7739
-        header = ipv6.parse_header(packet)
-        flow.send(fragments.split(header, payload, flow.mtu, identification), now)
+        flow.send(fragments.split(flow, payload, self._identification(flow)), now)
 
     def take_undeliverable(self) -> list[tuple[Interface, bytes]]:
         """Packets whose next hop did not answer."""
@@ -194,16 +115,29 @@ class IpLayer:
         return result
 
     def handle_expired(self, now: float) -> None:
-        """Tell the senders of packets that were not completed in time (RFC 8200 section 4.5)."""
+        """Tell the senders of packets that were not completed in time."""
         expired, self.reassembler.expired = self.reassembler.expired, []
         for interface, first in expired:
-            self.send_error(interface, first, icmpv6.TIME_EXCEEDED, icmpv6.REASSEMBLY_TIME_EXCEEDED, 0, now)
+            inward = self.ipv6 if first[0] >> 4 == 6 else self.ipv4
+            inward.tell_expired(interface, first, now)
+
+    def _identification(self, flow: Flow) -> int:
+        """Of a packet in fragments. For IPv6 no one can foresee it (RFC 7739).
+
+        The 16 bits of IPv4 are too few for that: counted, they repeat as late as can be (RFC 6864 section 4.3).
+        """
+        if ip.is_ipv6(flow.source):
+            return int.from_bytes(self._host.context.random_bytes(4), "big")
+        self._identifications = self._identifications + 1 & 0xFFFF
+        return self._identifications
 
     def _next_hop(self, destination: bytes, interface: Interface | None) -> tuple[Interface, bytes]:
         candidates = self.interfaces if interface is None else [interface]
-        if ipv6.is_multicast(destination) or ipv6.is_link_local(destination):
+        if ip.is_multicast(destination) or destination == ipv4.BROADCAST:
+            return self.interface_of_group(destination, interface), destination
+        if ip.is_ipv6(destination) and ipv6.is_link_local(destination):
             if len(candidates) != 1:
-                raise OSError(errno.EINVAL, "a link-local or multicast address needs an interface with it")
+                raise OSError(errno.EINVAL, "a link-local address needs an interface with it")
             return candidates[0], destination
         best, on_link = -1, None
         for candidate in candidates:
@@ -215,19 +149,22 @@ class IpLayer:
             return route.interface, route.gateway or destination
         if on_link is not None:
             return on_link, destination
-        size = len(destination)
-        connected = any(len(own.packed) == size for candidate in candidates for own in candidate.addresses)
+        connected = any(candidate.has_address_like(destination) for candidate in candidates)
         raise os_error(errno.EHOSTUNREACH if connected else errno.ENETUNREACH)
 
+    def interface_of_group(self, group: bytes, interface: Interface | None = None) -> Interface:
+        """Where a group is meant that comes without an interface: by a route for it, or the only one there is.
 
-def os_error(code: int) -> OSError:
-    """The OSError of a code: of its own class (ConnectionRefusedError, TimeoutError, ...) where it has one."""
-    return OSError(code, os.strerror(code))
-
-
-def _is_icmp_error(packet: bytes) -> bool:
-    """Looked for behind headers that are themselves in error, too."""
-    protocol, offset = ipv6.skip_extensions(packet)
-    if protocol != ip.ICMPV6 or offset >= len(packet):
-        return False
-    return packet[offset] < 128 or packet[offset] == icmpv6.REDIRECT
+        Raises OSError: ENETUNREACH where there is none, EINVAL where there are several.
+        """
+        if interface is not None:
+            return interface
+        route = self.routes.find(group)
+        if route is not None:
+            return route.interface
+        candidates = [candidate for candidate in self.interfaces if candidate.has_address_like(group)]
+        if not candidates:
+            raise os_error(errno.ENETUNREACH)
+        if len(candidates) > 1:
+            raise OSError(errno.EINVAL, "a group or broadcast address needs an interface with it")
+        return candidates[0]

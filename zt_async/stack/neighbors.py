@@ -1,16 +1,20 @@
-"""The neighbour cache of an interface: address resolution and unreachability detection (RFC 4861 section 7)."""
+"""The neighbour cache of an interface: address resolution and unreachability detection (RFC 4861 section 7).
+
+IPv4 has the same, with ARP as its question and answer (RFC 826, RFC 1122 section 2.3.2).
+"""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from enum import Enum, auto
 from math import inf
 
 from zt_async.stack.host import Host
 from zt_async.stack.timers import Timer
-from zt_async.types import Frame
-from zt_async.wire import icmpv6, ip, ipv6, ndp
-from zt_async.wire.ethernet import ETHERTYPE_IPV6, multicast_mac
+from zt_async.types import BROADCAST, Frame
+from zt_async.wire import arp, icmpv6, ip, ipv6, ndp
+from zt_async.wire.ethernet import ETHERTYPE_ARP, ETHERTYPE_IPV6, multicast_mac
 
 _REACHABLE_TIME = 30.0
 _DELAY_FIRST_PROBE = 5.0
@@ -28,9 +32,9 @@ class Link:
         self.mac = mac
         self.outgoing: list[Frame] = []
 
-    def send(self, destination_mac: int, packets: list[bytes]) -> None:
+    def send(self, destination_mac: int, packets: list[bytes], ethertype: int) -> None:
         mac = self.mac
-        self.outgoing += [(destination_mac, mac, ETHERTYPE_IPV6, packet) for packet in packets]
+        self.outgoing += [(destination_mac, mac, ethertype, packet) for packet in packets]
 
 
 class Reachability(Enum):
@@ -59,7 +63,7 @@ class Neighbor:
         self.fresh_until = -inf
         self.attempts = 0
         self.deadline = inf
-        self.source = ipv6.UNSPECIFIED  # own address that solicitations come from
+        self.source = bytes(len(address))  # own address that solicitations come from
         self.waiting: deque[bytes] = deque()
         self.timer = Timer(self)
 
@@ -92,10 +96,10 @@ class NeighborCache:
         if neighbor.mac is None:
             self._wait(neighbor, packets, now)
             return neighbor
-        self._link.send(neighbor.mac, packets)
+        self._link.send(neighbor.mac, packets, ip.ethertype(address))
         if neighbor.fresh_until <= now and neighbor.state in (Reachability.REACHABLE, Reachability.STALE):
             neighbor.state = Reachability.DELAY
-            neighbor.source = packets[0][8:24]
+            neighbor.source = ip.addresses_of(packets[0])[0]
             self._host.timers.set(neighbor.timer, now + _DELAY_FIRST_PROBE)
         return neighbor
 
@@ -107,32 +111,47 @@ class NeighborCache:
             self._host.timers.set(neighbor.timer, inf)
 
     def learn(self, address: bytes, mac: int, now: float) -> None:
-        """A solicitation told its sender's MAC address (RFC 4861 section 7.2.3)."""
+        """A question told its sender's MAC address (RFC 4861 section 7.2.3, RFC 826)."""
         neighbor = self._entries.get(address)
         if neighbor is None:
             neighbor = self._entries[address] = self._make_room(address)
         if neighbor.mac != mac:
             self._resolved(neighbor, mac, Reachability.STALE, now)
 
-    def receive_advertisement(self, advertisement: ndp.NeighborAdvertisement, now: float) -> None:
-        """RFC 4861 section 7.2.5."""
-        neighbor = self._entries.get(advertisement.target)
+    def receive_answer(
+        self, address: bytes, mac: int | None, now: float, *, solicited: bool, override: bool
+    ) -> None:
+        """An advertisement (RFC 4861 section 7.2.5)."""
+        neighbor = self._entries.get(address)
         if neighbor is None:
             return
-        mac = advertisement.target_mac
         if neighbor.mac is None:
             if mac is not None:
-                reached = Reachability.REACHABLE if advertisement.solicited else Reachability.STALE
+                reached = Reachability.REACHABLE if solicited else Reachability.STALE
                 self._resolved(neighbor, mac, reached, now)
             return
         changed = mac is not None and mac != neighbor.mac
-        if changed and not advertisement.override:
+        if changed and not override:
             if neighbor.state is Reachability.REACHABLE:
                 self._stale(neighbor)
-        elif advertisement.solicited:
+        elif solicited:
             self._resolved(neighbor, neighbor.mac if mac is None else mac, Reachability.REACHABLE, now)
         elif changed and mac is not None:
             self._resolved(neighbor, mac, Reachability.STALE, now)
+
+    def is_asked_for(self, address: bytes) -> bool:
+        """Whether an answer is awaited: in ARP nothing else tells it from an announcement."""
+        neighbor = self._entries.get(address)
+        return neighbor is not None and neighbor.state in (Reachability.INCOMPLETE, Reachability.PROBE)
+
+    def source_gone(self, source: bytes, choose_source: Callable[[bytes], bytes | None]) -> None:
+        """An own address was removed: ask from another one, or where there is none not at all."""
+        for neighbor in [entry for entry in self._entries.values() if entry.source == source]:
+            other = choose_source(neighbor.address)
+            if other is None:
+                self._remove(neighbor)
+            else:
+                neighbor.source = other
 
     def handle_timer(self, neighbor: Neighbor, now: float) -> None:
         match neighbor.state:
@@ -162,7 +181,7 @@ class NeighborCache:
 
     def _wait(self, neighbor: Neighbor, packets: list[bytes], now: float) -> None:
         if neighbor.timer.when == inf:
-            neighbor.source = packets[0][8:24]
+            neighbor.source = ip.addresses_of(packets[0])[0]
             neighbor.attempts = 0
             neighbor.deadline = now + self._host.config.neighbor_timeout
             self._solicit(neighbor, multicast=True)
@@ -175,7 +194,7 @@ class NeighborCache:
     def _resolved(self, neighbor: Neighbor, mac: int, state: Reachability, now: float) -> None:
         neighbor.mac = mac
         if neighbor.waiting:
-            self._link.send(mac, list(neighbor.waiting))
+            self._link.send(mac, list(neighbor.waiting), ip.ethertype(neighbor.address))
             neighbor.waiting.clear()
         if state is Reachability.REACHABLE:
             self.confirm(neighbor, now)
@@ -210,11 +229,16 @@ class NeighborCache:
         return Neighbor(self, address)
 
     def _solicit(self, neighbor: Neighbor, *, multicast: bool) -> None:
-        target, source = neighbor.address, neighbor.source
+        target, source, own_mac = neighbor.address, neighbor.source, self._link.mac
+        if not ip.is_ipv6(target):
+            question = arp.Packet(arp.REQUEST, own_mac, source, 0, target).encode()
+            to = BROADCAST if multicast or neighbor.mac is None else neighbor.mac
+            self._link.send(to, [question], ETHERTYPE_ARP)
+            return
         destination = ipv6.solicited_node(target) if multicast else target
         message = icmpv6.Message(
-            icmpv6.NEIGHBOR_SOLICITATION, 0, ndp.NeighborSolicitation(target, self._link.mac).encode()
+            icmpv6.NEIGHBOR_SOLICITATION, 0, ndp.NeighborSolicitation(target, own_mac).encode()
         ).encode(source, destination)
         header = ipv6.Header(source, destination, ip.ICMPV6, len(message), ndp.HOP_LIMIT)
         to = multicast_mac(destination) if multicast or neighbor.mac is None else neighbor.mac
-        self._link.send(to, [header.encode() + message])
+        self._link.send(to, [header.encode() + message], ETHERTYPE_IPV6)

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from math import gcd
 from typing import Generic, NamedTuple, TypeVar
 
-from zt_async.stack.addresses import WILDCARD
-from zt_async.stack.host import Host
+from zt_async.stack.addresses import ANY, IPV6_ANY, is_wildcard
+from zt_async.stack.host import Host, os_error
 from zt_async.stack.interface import Interface
-from zt_async.stack.ip import os_error
+from zt_async.wire import ip
 
 _S = TypeVar("_S")
 
@@ -23,16 +23,12 @@ class Binding(NamedTuple):
     port: int
     reuse_port: bool = False
 
-    @property
-    def is_wildcard(self) -> bool:
-        return self.address == WILDCARD
-
     def conflicts(self, other: Binding) -> bool:
         """Both would receive the same packets."""
         return (
             self.port == other.port
             and (self.interface is other.interface or self.interface is None or other.interface is None)
-            and (self.address == other.address or self.is_wildcard or other.is_wildcard)
+            and _overlap(self.address, other.address)
             and not (self.reuse_port and other.reuse_port)
         )
 
@@ -77,10 +73,27 @@ class PortTable(Generic[_S]):
         bound = self._ports.get(port)
         if bound is None:
             return
-        for wanted in ((interface, address), (None, address), (interface, WILDCARD), (None, WILDCARD)):
-            sockets = [s for binding, s in bound if (binding.interface, binding.address) == wanted]
-            if sockets:
-                yield sockets
+        wildcards = (
+            [bytes(len(address)), ANY] if ip.is_ipv6(address) else [bytes(len(address)), ANY, IPV6_ANY]
+        )
+        for wanted in (address, *wildcards):
+            for place in (interface, None):
+                sockets = [
+                    s for binding, s in bound if (binding.interface, binding.address) == (place, wanted)
+                ]
+                if sockets:
+                    yield sockets
+
+    def bound(self, port: int) -> list[tuple[Binding, _S]]:
+        """All sockets that have a port."""
+        return self._ports.get(port, [])
+
+
+def _overlap(one: bytes, other: bytes) -> bool:
+    """Whether packets to an own address can be for both, and neither is the more closely bound."""
+    if one == other or ANY in (one, other):
+        return True
+    return len(one) == len(other) and (is_wildcard(one) or is_wildcard(other))
 
 
 def ephemeral_ports(host: Host) -> Iterator[int]:

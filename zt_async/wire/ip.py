@@ -6,6 +6,7 @@ Addresses are their packed bytes, 4 or 16; the length tells the family.
 from __future__ import annotations
 
 from zt_async.accel import BytesLike, checksum
+from zt_async.wire.ethernet import ETHERTYPE_IPV4, ETHERTYPE_IPV6
 
 ICMPV4 = 1
 IGMP = 2
@@ -18,9 +19,21 @@ def is_ipv6(address: bytes) -> bool:
     return len(address) == 16
 
 
+def ethertype(address: bytes) -> int:
+    """Of frames with packets of the address's family."""
+    return ETHERTYPE_IPV6 if len(address) == 16 else ETHERTYPE_IPV4
+
+
 def is_multicast(address: bytes) -> bool:
     """Whether an address is a group's."""
     return address[0] == 0xFF if len(address) == 16 else address[0] >> 4 == 0xE
+
+
+def addresses_of(packet: bytes) -> tuple[bytes, bytes]:
+    """Source and destination of a packet whose header is whole."""
+    if packet[0] >> 4 == 6:
+        return packet[8:24], packet[24:40]
+    return packet[12:16], packet[16:20]
 
 
 def pseudo_header_sum(source: bytes, destination: bytes, protocol: int) -> int:

@@ -1,4 +1,4 @@
-"""UDP datagrams (RFC 768, and RFC 8200 section 8.1: over IPv6 the checksum is not optional)."""
+"""UDP datagrams (RFC 768). Over IPv6 the checksum is not optional (RFC 8200 section 8.1)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from zt_async.wire import ip
 
 HEADER_SIZE = 8
 MAX_PAYLOAD = 0xFFFF - HEADER_SIZE
+MAX_IPV4_PAYLOAD = MAX_PAYLOAD - 20
 
 _HEADER = struct.Struct("!HHHH")
 
@@ -27,8 +28,11 @@ class Datagram(NamedTuple):
         return _HEADER.pack(source, destination, size, total or 0xFFFF) + payload
 
 
-def parse(data: bytes, pseudo_sum: int | None) -> Datagram:
-    """Read a datagram and verify its checksum, unless ``pseudo_sum`` is None. Raises DecodeError."""
+def parse(data: bytes, pseudo_sum: int | None, *, may_lack_checksum: bool = False) -> Datagram:
+    """Read a datagram and verify its checksum, unless ``pseudo_sum`` is None. Raises DecodeError.
+
+    ``may_lack_checksum``: it came over IPv4, where the sender may leave it out.
+    """
     if len(data) < HEADER_SIZE:
         raise DecodeError("udp truncated")
     source, destination, size, check = _HEADER.unpack_from(data)
@@ -37,6 +41,9 @@ def parse(data: bytes, pseudo_sum: int | None) -> Datagram:
     if not destination:
         raise DecodeError("udp port")
     data = data[:size]
-    if pseudo_sum is not None and not (check and ip.checksum_holds(data, pseudo_sum)):
+    if not check:
+        if pseudo_sum is not None and not may_lack_checksum:
+            raise DecodeError("udp checksum")
+    elif pseudo_sum is not None and not ip.checksum_holds(data, pseudo_sum):
         raise DecodeError("udp checksum")
     return Datagram(source, destination, data[HEADER_SIZE:])

@@ -14,8 +14,7 @@ from zt_async.accel import BytesLike, checksum
 from zt_async.errors import DecodeError
 from zt_async.stack.addresses import Address, address_text
 from zt_async.stack.flow import Flow
-from zt_async.stack.host import Host, Socket
-from zt_async.stack.ip import os_error
+from zt_async.stack.host import Host, Socket, os_error
 from zt_async.stack.tcp import incoming, state
 from zt_async.stack.tcp.options import TcpInfo, TcpOptions
 from zt_async.stack.tcp.receiver import Receiver
@@ -352,7 +351,7 @@ class TcpConnection(Socket):
     def path_changed(self, now: float) -> None:
         """The MTU of the interface or of the path changed: cut segments as it wants them."""
         flow = self.flow
-        flow.mtu = flow.interface.path_mtu(flow.destination, now)
+        flow.set_mtu(flow.interface.path_mtu(flow.destination, now))
         self.fit_path()
         self._host.schedule(self)
 

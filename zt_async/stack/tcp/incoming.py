@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from zt_async.stack.tcp.connection import TcpConnection
 
 _PAWS_LIFETIME = 24 * 86400.0  # RFC 7323 section 5.5
-_DEFAULT_MSS = 1220  # RFC 9293 MUST-15, for IPv6
+_DEFAULT_MSS = {16: 1220, 4: 536}  # by the size of an address (RFC 9293 MUST-15)
 _MIN_MSS = 64  # a peer that wants less would be costly to serve
 _HALF = 0x80000000
 
@@ -34,7 +34,7 @@ def take_syn(connection: TcpConnection, segment: tcp.Segment, now: float) -> Non
     """Learn from the peer's SYN: its sequence numbers and what it offers."""
     sender, receiver, options = connection.sender, connection.receiver, segment.options
     receiver.begin(segment.seq)
-    connection.peer_mss = max(options.mss or _DEFAULT_MSS, _MIN_MSS)
+    connection.peer_mss = max(options.mss or _DEFAULT_MSS[len(connection.source)], _MIN_MSS)
     connection.scaling = options.window_scale is not None
     if connection.scaling:
         connection.send_scale = options.window_scale or 0

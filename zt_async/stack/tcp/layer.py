@@ -6,11 +6,11 @@ import errno
 from hashlib import blake2s
 
 from zt_async.errors import DecodeError
+from zt_async.stack.arrival import Arrival, TransportError
 from zt_async.stack.flow import Flow
-from zt_async.stack.host import Host
-from zt_async.stack.icmp import TransportError
+from zt_async.stack.host import Host, os_error
 from zt_async.stack.interface import Interface
-from zt_async.stack.ip import Arrival, IpLayer, os_error
+from zt_async.stack.ip import IpLayer
 from zt_async.stack.ports import PortTable, ephemeral_ports
 from zt_async.stack.tcp import incoming
 from zt_async.stack.tcp.connection import TcpConnection, connection_key
@@ -19,7 +19,7 @@ from zt_async.stack.tcp.options import TcpOptions
 from zt_async.stack.tcp.seq import MASK, unwrap
 from zt_async.stack.tcp.state import HANDSHAKE, State
 from zt_async.stack.tcp.timewait import TimeWait, TimeWaitTable
-from zt_async.wire import ip, ipv6, tcp
+from zt_async.wire import ip, tcp
 
 _ISN_TICK = 4e-6  # RFC 6528
 
@@ -79,7 +79,7 @@ class TcpLayer:
     def receive(self, arrival: Arrival, now: float) -> None:
         """Handle a segment whose IP header was validated. Raises DecodeError."""
         packet, offset, end = arrival.packet, arrival.offset, arrival.end
-        if ipv6.is_multicast(arrival.destination):
+        if arrival.is_group:
             raise DecodeError("tcp to a group")
         if end - offset < tcp.HEADER_SIZE:
             raise DecodeError("tcp truncated")
@@ -91,7 +91,7 @@ class TcpLayer:
         if self._host.config.verify_checksums and not ip.checksum_holds(arrival.payload, arrival.pseudo_sum):
             raise DecodeError("tcp checksum")
         segment = tcp.parse(packet, offset, end)
-        if arrival.source == ipv6.UNSPECIFIED:
+        if not any(arrival.source):
             raise DecodeError("tcp source")
         if segment.flags & tcp.RST:
             return

@@ -1,0 +1,89 @@
+"""Echo requests that wait for their replies, of both families."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+from zt_async.stack.host import Host, Socket, os_error
+from zt_async.stack.interface import Interface
+from zt_async.wire.icmpv6 import Echo
+
+_Key = tuple[int, int]
+
+
+class Ping(Socket):
+    """Exactly one of ``rtt`` and ``error`` will be set, or neither."""
+
+    __slots__ = ("_forget", "_sent_at", "error", "interface", "payload", "remote", "rtt")
+
+    def __init__(
+        self, forget: Callable[[], object], interface: Interface, remote: str, payload: bytes, now: float
+    ) -> None:
+        super().__init__()
+        self._forget = forget
+        self._sent_at = now
+        self.interface = interface
+        self.remote = remote
+        self.payload = payload
+        self.rtt: float | None = None
+        """Seconds until the reply, which had the same payload."""
+        self.error: OSError | None = None
+
+    def cancel(self) -> None:
+        """Wait no longer."""
+        self._forget()
+
+    def finish(self, now: float, error: OSError | None) -> None:
+        self.cancel()
+        if error is None:
+            self.rtt = now - self._sent_at
+        self.error = error
+
+
+class PingTable:
+    """One of each stack."""
+
+    __slots__ = ("_host", "_waiting")
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._waiting: dict[_Key, Ping] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, interface: Interface, remote: str, payload: bytes, now: float) -> tuple[Ping, Echo]:
+        """Begin to wait, and what to send. Raises OSError(ENOBUFS) when too many wait."""
+        waiting = self._waiting
+        if len(waiting) >= self._host.config.max_pings:
+            raise os_error(errno.ENOBUFS)
+        key = (0, 0)
+        while not key[0] or key in waiting:
+            number = int.from_bytes(self._host.context.random_bytes(4), "big")
+            key = (number >> 16, number & 0xFFFF)
+        ping = waiting[key] = Ping(lambda: waiting.pop(key, None), interface, remote, payload, now)
+        return ping, Echo(*key, payload)
+
+    def receive_reply(self, echo: Echo, now: float) -> bool:
+        """Whether a reply was waited for."""
+        ping = self._waiting.get((echo.identifier, echo.sequence))
+        if ping is None or ping.payload != echo.payload:
+            return False
+        self._finish(ping, now, None)
+        return True
+
+    def receive_error(self, code: int, request: bytes, now: float) -> None:
+        """An error about the request that begins so, with its eight bytes of header."""
+        ping = self._waiting.get((int.from_bytes(request[4:6], "big"), int.from_bytes(request[6:8], "big")))
+        if ping is not None and code != errno.EMSGSIZE and len(request) >= 8:
+            self._finish(ping, now, os_error(code))
+
+    def close_interface(self, interface: Interface, now: float) -> None:
+        """Pings that wait there fail with ENETDOWN."""
+        for ping in [ping for ping in self._waiting.values() if ping.interface is interface]:
+            self._finish(ping, now, os_error(errno.ENETDOWN))
+
+    def _finish(self, ping: Ping, now: float, error: OSError | None) -> None:
+        ping.finish(now, error)
+        self._host.mark_ready(ping)
