@@ -1,8 +1,17 @@
+import itertools
 import os
 
 import pytest
+import pytest_asyncio
+
+from zt_async.aio.stores.memory import MemoryStore
+from zt_async.aio.stores.postgres import PostgresStore
+from zt_async.aio.stores.sqlite import SqliteStore
 
 from .postgres_server import PostgresMissing, PostgresServer
+
+STORES = ["memory", "sqlite", "postgres"]
+schemas = (f"test_{number}" for number in itertools.count())
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +25,45 @@ def postgres_server():
         pytest.skip(str(error))
     yield server
     server.stop()
+
+
+@pytest.fixture
+def postgres(postgres_server):
+    """Makes stores in a schema that is the test's own."""
+    schema = next(schemas)
+    return lambda **options: PostgresStore(postgres_server.url, schema=schema, **options)
+
+
+@pytest.fixture
+def sqlite(tmp_path):
+    """Makes stores in a file that is the test's own."""
+    return lambda **options: SqliteStore(tmp_path / "controller.db", **{"poll_interval": 0.01} | options)
+
+
+@pytest.fixture
+def memory():
+    """Makes stores of the same records."""
+    return MemoryStore().view
+
+
+@pytest_asyncio.fixture(params=STORES)
+async def open_store(request):
+    """Opens stores of the same records, as so many processes would; they are closed at the end."""
+    make = request.getfixturevalue(request.param)
+    opened = []
+
+    async def open_one(**options):
+        store = make(**options)
+        opened.append(store)
+        await store.open()
+        return store
+
+    yield open_one
+    for store in opened:
+        await store.close()
+
+
+@pytest_asyncio.fixture
+async def store(open_store):
+    """A store, open and empty."""
+    return await open_store()

@@ -27,13 +27,17 @@ class PostgresServer:
         """Raises PostgresMissing."""
         self._programs = _programs()
         self._credentials: dict[str, Any] = {}
-        self._folder = Path(tempfile.mkdtemp(prefix="zt-pg-", dir="/tmp"))  # a socket's path has 107 bytes at most
+        self._folder = Path(
+            tempfile.mkdtemp(prefix="zt-pg-", dir="/tmp")
+        )  # a socket's path has 107 bytes at most
         if os.getuid() == 0:
             entry = _unprivileged_user()
             self._credentials = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
             os.chown(self._folder, entry.pw_uid, entry.pw_gid)
         self.url = f"postgresql://{USER}@/postgres?host={self._folder}"
-        self._run("initdb", "--no-locale", "--encoding=UTF8", "--auth=trust", f"--username={USER}", "--no-sync")
+        self._run(
+            "initdb", "--no-locale", "--encoding=UTF8", "--auth=trust", f"--username={USER}", "--no-sync"
+        )
         self.start()
 
     def start(self) -> None:

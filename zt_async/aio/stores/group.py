@@ -48,11 +48,11 @@ class GroupCommit(Generic[T]):
             self._waiting.clear()
 
     async def _write_group(self, group: list[tuple[T, asyncio.Future[None]]]) -> None:
-        errors: Sequence[BaseException | None]
+        errors: Sequence[Exception | None]
         try:
             errors = await self._write([work for work, _ in group])
-        except Exception as error:
-            errors = [error] * len(group)
+        except Exception as failure:
+            errors = [failure] * len(group)
         except asyncio.CancelledError:
             for _, done in group:
                 done.cancel()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from zt_async.controller.records import MemberRecord, NetworkRecord, Seen
@@ -32,6 +32,7 @@ class Row(NamedTuple):
     network: str
     address: str | None
     expected: int
+    revision: int
     text: str | None
 
 
@@ -39,15 +40,16 @@ def row_of(change: Change) -> Row:
     """What to do to which row."""
     match change:
         case PutNetwork(record, expected):
-            return Row(str(record.id), None, expected, to_text(record.to_json()))
+            return Row(str(record.id), None, expected, record.revision, to_text(record.to_json()))
         case PutMember(member, expected):
-            return Row(str(member.network_id), str(member.address), expected, to_text(member.to_json()))
+            text = to_text(member.to_json())
+            return Row(str(member.network_id), str(member.address), expected, member.revision, text)
         case DeleteNetwork(network_id):
-            return Row(str(network_id), None, 0, None)
+            return Row(str(network_id), None, 0, 0, None)
         case DeleteMember(network_id, address):
-            return Row(str(network_id), str(address), 0, None)
+            return Row(str(network_id), str(address), 0, 0, None)
         case PutSeen(network_id, address, seen):
-            return Row(str(network_id), str(address), SEEN, to_text(seen_to_json(seen)))
+            return Row(str(network_id), str(address), SEEN, 0, to_text(seen_to_json(seen)))
 
 
 def to_text(value: dict[str, Any]) -> str:
@@ -96,7 +98,7 @@ def member_of(network: str, address: str, revision: int, text: str) -> MemberRec
         return None
 
 
-def key_of(network: str, address: str) -> RecordKey:
+def key_of(network: str, address: str = "") -> RecordKey:
     """A key from the texts of its columns; an empty address is a network's."""
     return RecordKey(NetworkId.parse(network), NodeAddress.parse(address) if address else None)
 
@@ -111,13 +113,6 @@ def by_controller(keys: Iterable[RecordKey]) -> dict[NodeAddress, list[RecordKey
     for key in keys:
         found.setdefault(key.network_id.controller, []).append(key)
     return found
-
-
-def split_keys(keys: Sequence[RecordKey]) -> tuple[list[str], list[tuple[str, str]]]:
-    """The networks and the members among keys, as texts."""
-    networks = [str(key.network_id) for key in keys if key.address is None]
-    members = [(str(key.network_id), str(key.address)) for key in keys if key.address is not None]
-    return networks, members
 
 
 def _read(text: str) -> dict[str, Any]:
