@@ -110,8 +110,9 @@ class StackConfig:
         for name in (
             *("send_buffer", "syn_retransmit", "connect_timeout", "handshake_timeout", "user_timeout"),
             *("minimum_rto", "time_wait", "fin_wait_2_timeout", "listen_backlog", "max_time_wait"),
-            *("reassembly_timeout", "ipv4_reassembly_timeout", "max_groups", "max_neighbors", "neighbor_timeout", "neighbor_queue", "max_pings"),
-            *("udp_queue", "reassembly_memory", "icmp_errors_per_second"),
+            *("reassembly_timeout", "ipv4_reassembly_timeout", "max_neighbors", "neighbor_timeout"),
+            *("neighbor_queue", "max_pings", "max_groups", "udp_queue", "reassembly_memory"),
+            "icmp_errors_per_second",
         ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is more than 0, not {getattr(self, name)}")

@@ -23,7 +23,7 @@ def what_is_open(node):
         "connections": open_connections(node),
         "listeners": stack._tcp.listeners,
         "endpoints": stack._udp.endpoints,
-        "pings": list(stack._icmp.pings),
+        "pings": list(stack._pings),
         "owners": list(node._driver._owners),
         "streams": streams_of(node),
         "timers": [

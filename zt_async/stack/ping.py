@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from zt_async.stack.host import Host, Socket, os_error
 from zt_async.stack.interface import Interface
@@ -52,6 +52,9 @@ class PingTable:
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def __iter__(self) -> Iterator[Ping]:
+        return iter(self._waiting.values())
 
     def add(self, interface: Interface, remote: str, payload: bytes, now: float) -> tuple[Ping, Echo]:
         """Begin to wait, and what to send. Raises OSError(ENOBUFS) when too many wait."""
