@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from zt_async.accel import checksum
 from zt_async.types import Frame, IPInterface, NetworkId, NodeAddress
 from zt_async.vl2.addressing import member_mac
-from zt_async.vl2.rules import IPV6
+from zt_async.wire.ethernet import ETHERTYPE_IPV6 as IPV6
 
 _SOLICITATION = 0x87
 _ICMPV6 = 58

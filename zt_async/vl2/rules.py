@@ -1,27 +1,22 @@
-"""The rules engine: which frames a network lets pass. vl2.md 6.
-
-A table is compiled once per configuration into closures over the frame; what a verdict can depend on decides
-whether it may be remembered for a flow.
-"""
+"""The rules engine: what one table says of a frame. vl2.md 6.3."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from enum import IntEnum
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple
 
 from zt_async.types import NodeAddress
+from zt_async.vl2.matches import Local, Looks, Match, Packet, compile_match
+from zt_async.wire.ethernet import ETHERTYPE_IPV6 as IPV6
 from zt_async.wire.rules import Rule, RuleType
 
-IPV4: Final = 0x0800
-IPV6: Final = 0x86DD
-MAX_REMEMBERED: Final = 4096
+__all__ = ["IPV6", "Outcome", "RuleTable", "Table", "Verdict"]
 
-_MULTICAST: Final = 1 << 62
-_BROADCAST: Final = 1 << 61
-_INBOUND: Final = 1 << 63
-_HEADERS_TO_SKIP: Final = (0, 43, 60, 135)
-_PORT_PROTOCOLS: Final = (6, 17, 132, 136)
+_COPIES: Final = (RuleType.ACTION_TEE, RuleType.ACTION_WATCH, RuleType.ACTION_REDIRECT)
+_ADDRESS: Final = (1 << 40) - 1
+_BUCKETS: Final = 8
+_DEFAULT_BUCKET: Final = 4
 
 
 class Verdict(IntEnum):
@@ -29,153 +24,145 @@ class Verdict(IntEnum):
 
     NO_MATCH = 0
     DROP = 1
-    ACCEPT = 2
-    SUPER_ACCEPT = 3
+    REDIRECT = 2
+    ACCEPT = 3
+    SUPER_ACCEPT = 4
     """Delivered whatever the MACs are: we are the target of a copy."""
 
 
-class Packet:
-    """A frame under evaluation, with what the matches ask for worked out when they ask."""
+class Outcome(NamedTuple):
+    """A verdict, and what else the table asks for."""
 
-    __slots__ = ("_transport", "destination", "ethertype", "inbound", "payload", "source", "to_mac")
-
-    def __init__(
-        self, payload: bytes, ethertype: int, to_mac: int, source: int, destination: int, inbound: bool
-    ) -> None:
-        self.payload = payload
-        self.ethertype = ethertype
-        self.to_mac = to_mac
-        self.source = source
-        self.destination = destination
-        self.inbound = inbound
-        self._transport: tuple[int, int] | None = None
-
-    def transport(self) -> tuple[int, int]:
-        """IP protocol and offset of its header; (-1, 0) where there is none (vl2.md 6.4)."""
-        if self._transport is None:
-            self._transport = self._find_transport()
-        return self._transport
-
-    def _find_transport(self) -> tuple[int, int]:
-        payload = self.payload
-        if self.ethertype == IPV4 and len(payload) >= 20:
-            return payload[9], (payload[0] & 0x0F) * 4
-        if self.ethertype == IPV6 and len(payload) >= 40:
-            protocol, offset = payload[6], 40
-            while protocol in _HEADERS_TO_SKIP:
-                if offset + 8 > len(payload):
-                    return -1, 0
-                protocol, offset = payload[offset], offset + payload[offset + 1] * 8 + 8
-            return (protocol, offset) if offset <= len(payload) else (-1, 0)
-        return -1, 0
-
-    def characteristics(self) -> int:
-        """The bits of vl2.md 6.4 that need no credentials."""
-        bits = _INBOUND if self.inbound else 0
-        if self.to_mac >> 40 & 1:
-            bits |= _MULTICAST
-            if self.to_mac == 0xFFFFFFFFFFFF:
-                bits |= _BROADCAST
-        protocol, offset = self.transport()
-        if protocol == 6 and len(self.payload) >= offset + 14:
-            bits |= self.payload[offset + 13] | (self.payload[offset + 12] & 0x0F) << 8
-        return bits
+    verdict: Verdict
+    matched: tuple[int, ...]
+    """Entries that held (matches, with NOT considered) or whose set held (actions)."""
+    copy_to: int = 0
+    """Who gets a copy; 0 is nobody."""
+    copy_length: int | None = None
+    """The copy has the first so many bytes of the payload; None is all."""
+    watch: bool = False
+    """The copy is a WATCH, not a TEE."""
+    redirect_to: int = 0
+    """Where a REDIRECT sends the frame."""
+    bucket: int | None = None
+    """What a PRIORITY asks for; nothing depends on it."""
 
 
-_Match: TypeAlias = Callable[[Packet], bool | None]
-"""True or False, which NOT inverts; None where the match does not apply, which is false even with NOT."""
+class _Step(NamedTuple):
+    """An entry, compiled."""
+
+    match: Match | None
+    """None for an action."""
+    alternative: bool
+    otherwise: int
+    """Where to go on if the set does not hold: the next entry that can change that."""
+    action: int
+    target: int
+    """Of TEE, WATCH and REDIRECT; -1 otherwise."""
+    number: int | None
+    """Length of a copy, bucket of a PRIORITY."""
 
 
-def _ip_protocol(wanted: int) -> _Match:
-    def match(packet: Packet) -> bool | None:
-        protocol = packet.transport()[0]
-        return None if protocol < 0 else protocol == wanted
+class Table:
+    """A compiled table of rules. It belongs to no configuration: what it needs of one comes with the packet."""
 
-    return match
+    __slots__ = ("_steps", "counts", "looks", "rules")
 
+    def __init__(self, rules: tuple[Rule, ...]) -> None:
+        self.rules = rules
+        self.counts = [0] * len(rules)
+        """Per entry the frames that it matched."""
+        self.looks = 0
+        """All that the outcome can depend on: bits of ``Looks``."""
+        self._steps: list[_Step] = []
+        otherwise = len(rules)
+        for index in range(len(rules) - 1, -1, -1):
+            rule = rules[index]
+            self._steps.append(self._compile(rule, otherwise))
+            if rule.is_action or rule.alternative:
+                otherwise = index
+        self._steps.reverse()
 
-def _ethertype(wanted: int) -> _Match:
-    return lambda packet: packet.ethertype == wanted
+    def _compile(self, rule: Rule, otherwise: int) -> _Step:
+        kind, operand, _, alternative = rule
+        if not rule.is_action:
+            match, looks = compile_match(rule)
+            self.looks |= looks
+            return _Step(match, alternative, otherwise, -1, -1, None)
+        target, number = -1, None
+        if kind in _COPIES:
+            self.looks |= Looks.MEMBER
+            target, number = operand[0] & _ADDRESS, operand[2] or None
+        elif kind == RuleType.ACTION_PRIORITY:
+            bucket = operand[0] if operand else 0
+            number = bucket if bucket <= _BUCKETS else _DEFAULT_BUCKET
+        return _Step(None, False, otherwise, kind, target, number)
 
+    def evaluate(self, packet: Packet) -> Outcome:
+        """The outcome for a frame; what the evaluation of another table left in the packet does not matter."""
+        packet.super_accept = packet.skip_drop = False
+        steps, inbound, own = self._steps, packet.inbound, packet.local.address
+        matched: list[int] = []
+        copy_to, copy_length, watch = 0, None, False
+        holds = True
+        index, end = 0, len(steps)
+        while index < end:
+            match, alternative, otherwise, action, target, number = steps[index]
+            if match is not None:
+                if match(packet):
+                    matched.append(index)
+                    holds = True
+                elif not alternative:
+                    holds = False
+                index = index + 1 if holds else otherwise
+                continue
+            index += 1
+            if not holds:
+                holds = True
+                if inbound and target == own:
+                    packet.super_accept = True
+                continue
+            matched.append(index - 1)
+            match action:
+                case RuleType.ACTION_ACCEPT:
+                    verdict = Verdict.SUPER_ACCEPT if packet.super_accept else Verdict.ACCEPT
+                    return Outcome(verdict, tuple(matched), copy_to, copy_length, watch)
+                case RuleType.ACTION_DROP:
+                    if not packet.skip_drop:
+                        return Outcome(Verdict.DROP, tuple(matched), copy_to, copy_length, watch)
+                    packet.skip_drop = False
+                case RuleType.ACTION_BREAK:
+                    break
+                case RuleType.ACTION_PRIORITY:
+                    return Outcome(Verdict.ACCEPT, tuple(matched), copy_to, copy_length, watch, bucket=number)
+                case RuleType.ACTION_TEE | RuleType.ACTION_WATCH | RuleType.ACTION_REDIRECT:
+                    if target == packet.source or (target == own and not inbound):
+                        continue
+                    if target == own:
+                        return Outcome(Verdict.SUPER_ACCEPT, tuple(matched), copy_to, copy_length, watch)
+                    if target == packet.destination:
+                        continue
+                    if action == RuleType.ACTION_REDIRECT:
+                        return Outcome(Verdict.REDIRECT, tuple(matched), copy_to, copy_length, watch, target)
+                    copy_to, copy_length, watch = target, number, action == RuleType.ACTION_WATCH
+        return Outcome(Verdict.NO_MATCH, tuple(matched), copy_to, copy_length, watch)
 
-def _destination_port(low: int, high: int) -> _Match:
-    def match(packet: Packet) -> bool | None:
-        protocol, offset = packet.transport()
-        if protocol < 0:
-            return None
-        if protocol not in _PORT_PROTOCOLS or len(packet.payload) <= offset + 4:
-            return False
-        port = int.from_bytes(packet.payload[offset + 2 : offset + 4], "big")
-        return low <= port <= high and not (packet.ethertype == IPV6 and port == 0)
-
-    return match
-
-
-def _characteristics(mask: int) -> _Match:
-    return lambda packet: bool(packet.characteristics() & mask)
-
-
-_MATCHES: Final[dict[int, Callable[..., _Match]]] = {
-    RuleType.MATCH_IP_PROTOCOL: _ip_protocol,
-    RuleType.MATCH_ETHERTYPE: _ethertype,
-    RuleType.MATCH_IP_DEST_PORT_RANGE: _destination_port,
-    RuleType.MATCH_CHARACTERISTICS: _characteristics,
-}
-
-_Step: TypeAlias = tuple[Rule, _Match | None]
-_COPIES: Final = (RuleType.ACTION_TEE, RuleType.ACTION_WATCH, RuleType.ACTION_REDIRECT)
+    def count(self, matched: Iterable[int], frames: int) -> None:
+        """Add frames to the counts of the entries they matched."""
+        counts = self.counts
+        for index in matched:
+            counts[index] += frames
 
 
 class RuleTable:
-    """A table of rules, compiled for the member ``own``."""
+    """A table of rules for the member ``own``, without credentials."""
 
     def __init__(self, rules: Iterable[Rule], own: NodeAddress) -> None:
-        self._own = own
-        self._steps: list[_Step] = [
-            (rule, _MATCHES[rule.type](*rule.operand) if rule.type in _MATCHES else None) for rule in rules
-        ]
-        self._remembered: tuple[dict[bytes, Verdict], dict[bytes, Verdict]] = ({}, {})
-        self._by_flow = all(rule.type not in _COPIES for rule, _ in self._steps)
+        self._table = Table(tuple(rules))
+        self._local = Local(address=own, random=lambda: 0)
 
     def check(
         self, payload: bytes, ethertype: int, to_mac: int, source: int, destination: int, inbound: bool
     ) -> Verdict:
-        """The verdict on a frame; for TCP over plain IPv6 that of an equal packet before it (vl2.md 6.3)."""
-        if not (self._by_flow and ethertype == IPV6 and len(payload) >= 60 and payload[6] == 6):
-            return self._evaluate(Packet(payload, ethertype, to_mac, source, destination, inbound))
-        # All that these rules can look at in such a packet: the destination port and the flags.
-        flow = payload[42:44] + payload[52:54]
-        remembered = self._remembered[inbound]
-        verdict = remembered.get(flow)
-        if verdict is None or to_mac >> 40 & 1:
-            verdict = self._evaluate(Packet(payload, ethertype, to_mac, source, destination, inbound))
-            if len(remembered) >= MAX_REMEMBERED:
-                remembered.clear()
-            if not to_mac >> 40 & 1:
-                remembered[flow] = verdict
-        return verdict
-
-    def _evaluate(self, packet: Packet) -> Verdict:
-        holds = True
-        super_accept = False
-        for rule, match in self._steps:
-            if match is not None:
-                if not holds and not rule.alternative:
-                    continue
-                result = match(packet)
-                matched = result is not None and result != rule.inverted
-                holds = holds or matched if rule.alternative else holds and matched
-                continue
-            ours = rule.type in _COPIES and rule.operand[0] == self._own
-            if not holds:
-                super_accept |= packet.inbound and ours
-                holds = True
-            elif rule.type == RuleType.ACTION_ACCEPT:
-                return Verdict.SUPER_ACCEPT if super_accept else Verdict.ACCEPT
-            elif rule.type == RuleType.ACTION_DROP:
-                return Verdict.DROP
-            elif rule.type == RuleType.ACTION_BREAK:
-                return Verdict.NO_MATCH
-            elif ours and packet.inbound and rule.operand[0] != packet.source:
-                return Verdict.SUPER_ACCEPT
-        return Verdict.NO_MATCH
+        packet = Packet(self._local, payload, ethertype, to_mac, 0, source, destination, inbound)
+        return self._table.evaluate(packet).verdict
