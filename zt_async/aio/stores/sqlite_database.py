@@ -59,6 +59,7 @@ class Database:
         self._version = -1  # of the file, as SQLite tells other connections' writes
         self._number = 0  # of the last change that was looked at
         self._locks: dict[NodeAddress, FileLock] = {}
+        self._leases: dict[NodeAddress, int] = {}  # the tokens of those locks that are leases
 
     @_reporting
     def open(self) -> None:
@@ -242,6 +243,7 @@ class Database:
             raise StoreError(f"cannot lock {path}: {error.strerror}") from error
 
     def unlock(self, address: NodeAddress) -> None:
+        self._leases.pop(address, None)
         lock = self._locks.pop(address, None)
         if lock is not None:
             lock.release()
@@ -288,7 +290,8 @@ class Database:
             taken = NodeAddress.parse(found)
             if taken not in self._locks and self._take(taken):
                 try:
-                    return Lease(Identity.parse(secret), self._new_token(found), float("inf"))
+                    token = self._leases[taken] = self._new_token(found)
+                    return Lease(Identity.parse(secret), token, float("inf"))
                 except BaseException:
                     self.unlock(taken)
                     raise
@@ -322,15 +325,19 @@ class Database:
     def check(self, lease: Lease) -> None:
         """Raises FenceLost when the lease is not the present one."""
         if not self._rows("SELECT 1 FROM identity WHERE token = ?", lease.token):
+            lease.deadline = float("-inf")
             raise FenceLost(f"the lease on {lease.identity.address} was ended")
 
     @_reporting
     def release(self, lease: Lease) -> None:
         """End the lease."""
+        address = lease.identity.address
+        lease.deadline = float("-inf")
         try:
             self._execute("UPDATE identity SET token = NULL, holder = NULL WHERE token = ?", lease.token)
         finally:
-            self.unlock(lease.identity.address)
+            if self._leases.get(address) == lease.token:
+                self.unlock(address)
 
     # SQL
 
