@@ -266,6 +266,57 @@ class RouteRemoved(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MemberWaiting(Event):
+    """A node asked for a private network of this node's controller, and waits to be authorized.
+
+    Told once, and again when the node comes back after two minutes.
+    """
+
+    network_id: NetworkId
+    address: NodeAddress
+    endpoint: Endpoint | None = None
+    """Where it was met, None if through a relay only."""
+    version: tuple[int, int, int] | None = None
+    """Software version, None while unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberAuthorized(Event):
+    """A node is a member of a network of this node's controller from now on."""
+
+    network_id: NetworkId
+    address: NodeAddress
+    credential_type: str | None = None
+    """What authorized it: api, public (by itself) or token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberDeauthorized(Event):
+    """A node is a member no more; the others are told to take nothing from it."""
+
+    network_id: NetworkId
+    address: NodeAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberConfigured(Event):
+    """A member was sent a configuration that is new to it, for the first time or after a change."""
+
+    network_id: NetworkId
+    address: NodeAddress
+    addresses: tuple[IPInterface, ...] = ()
+    revision: int = 0
+    """That of the network."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControllerFailed(Event):
+    """This node's controller serves no more: its store refuses it, or is in a state that is not understood."""
+
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventsLost(Event):
     """This subscriber was too slow: so many events before this point are gone."""
 
