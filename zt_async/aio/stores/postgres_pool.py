@@ -71,10 +71,7 @@ class Pool:
         """Get ready; connections are made when they are needed. Raises StoreError."""
         if self._pool is not None:
             raise StoreError("the store is open already")
-        try:
-            self._pool = await asyncpg.create_pool(min_size=0, max_size=MAX_CONNECTIONS, **self._options)
-        except (ValueError, asyncpg.InterfaceError) as error:
-            raise StoreError(f"the URL of the database is not usable: {error}") from error
+        self._pool = await asyncpg.create_pool(min_size=0, max_size=MAX_CONNECTIONS, **self._options)
 
     async def close(self) -> None:
         """Close all connections, in order where the server still answers."""
@@ -107,6 +104,8 @@ class Pool:
             except PASSING as error:
                 if loop.time() + delay > end:
                     raise StoreError(f"the database cannot be reached: {_text(error)}") from error
+            except asyncpg.ClientConfigurationError as error:
+                raise StoreError(f"the URL of the database is not usable: {error}") from error
             except asyncpg.InterfaceError as error:  # of a connection that broke in the middle
                 if loop.time() + delay > end:
                     raise StoreError(f"the database: {_text(error)}") from error
