@@ -121,7 +121,7 @@ async def test_a_timeout(world):
                 await call
         assert open_connections(client) == []
         assert list(client._driver._owners) == []
-        assert list(client.core.stack._icmp.pings) == []
+        assert list(client.core.stack._pings) == []
         assert streams_of(client) == 0
 
 

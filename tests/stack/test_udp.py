@@ -161,14 +161,14 @@ def test_hop_limit_and_traffic_class():
     endpoint = a.stack.open_udp(now=network.now)
     endpoint.send(b"", (b.address, 1), now=network.now)
     network.run(limit=1)
-    endpoint.set_traffic(hop_limit=3, traffic_class=0xB8)
+    endpoint.hop_limit, endpoint.traffic_class = 3, 0xB8
     endpoint.send(b"x", (b.address, 1), now=network.now)
     ((_, ((*_, packet),)),) = a.stack.frames_to_send(network.now)
     assert packet[7] == 3
     assert int.from_bytes(packet[:2], "big") >> 4 & 0xFF == 0xB8
-    for bad in ({"hop_limit": 0}, {"traffic_class": 256}):
+    for name, bad in (("hop_limit", 0), ("hop_limit", 256), ("traffic_class", 256), ("multicast_hops", 256)):
         with pytest.raises(ValueError):
-            endpoint.set_traffic(**bad)
+            setattr(endpoint, name, bad)
 
 
 def test_a_changed_route_is_followed():

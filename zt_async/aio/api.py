@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar, Unpack
 
 from zt_async.aio.connect import ConnectOptions
-from zt_async.aio.datagram import DatagramProtocolT, DatagramTransport
+from zt_async.aio.datagram import DatagramOptions, DatagramProtocolT, DatagramTransport
 from zt_async.aio.registry import the_node
 from zt_async.aio.resolve import Host, Port
 from zt_async.aio.server import ClientConnected, Hosts, Server, ServerOptions
@@ -61,10 +61,7 @@ async def create_datagram_endpoint(
     protocol_factory: Callable[[], DatagramProtocolT],
     local_addr: tuple[Host, Port] | None = None,
     remote_addr: tuple[Host, Port] | None = None,
-    *,
-    reuse_port: bool = False,
+    **options: Unpack[DatagramOptions],
 ) -> tuple[DatagramTransport, DatagramProtocolT]:
     """As ``loop.create_datagram_endpoint``; see ``open_connection``."""
-    return await the_node().create_datagram_endpoint(
-        protocol_factory, local_addr, remote_addr, reuse_port=reuse_port
-    )
+    return await the_node().create_datagram_endpoint(protocol_factory, local_addr, remote_addr, **options)

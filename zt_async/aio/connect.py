@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import itertools
 import os
 import ssl as ssl_module
-from asyncio import sslproto
-from collections.abc import Callable
+from asyncio import sslproto, staggered
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypedDict, TypeVar, Unpack
 
 from zt_async.aio.driver import Driver
-from zt_async.aio.resolve import Host, Port, resolve_address
+from zt_async.aio.resolve import Host, Port, family_of, resolve_addresses
 from zt_async.aio.transport import StreamTransport
+from zt_async.stack.addresses import Address
 from zt_async.stack.tcp.connection import TcpConnection
 from zt_async.stack.tcp.state import HANDSHAKE, State
 
@@ -30,14 +34,76 @@ class ConnectOptions(TypedDict, total=False):
     ssl_shutdown_timeout: float | None
     local_addr: tuple[Host, Port] | None
     """The own address and port to connect from."""
+    family: int
+    """``socket.AF_INET`` or ``AF_INET6``, where a host has addresses of both."""
+    proto: int
+    flags: int
+    """Both without effect."""
+    happy_eyeballs_delay: float | None
+    """Seconds after which the next address of a host is tried beside the one before it (RFC 8305)."""
+    interleave: int | None
+    """Of the first family's addresses, how many are tried before the families take turns."""
+    all_errors: bool
+    """Raise an ExceptionGroup with what failed for each address."""
 
 
-async def connect_tcp(
-    driver: Driver, host: Host, port: Port, local_addr: tuple[Host, Port] | None
+async def connect_any(
+    driver: Driver,
+    remotes: Sequence[Address],
+    locals_: Sequence[Address] | None,
+    delay: float | None,
+    *,
+    all_errors: bool,
 ) -> TcpConnection:
+    """A connection to the first of these addresses that takes one. Raises OSError as ``loop.create_connection``."""
+    errors: list[OSError] = []
+
+    async def attempt(remote: Address) -> TcpConnection:
+        try:
+            return await connect_tcp(driver, remote, _local_for(remote, locals_))
+        except OSError as error:
+            errors.append(error)
+            raise
+
+    attempts = [partial(attempt, remote) for remote in remotes]
+    connection: TcpConnection | None = None
+    if delay is not None and len(attempts) > 1:
+        connection, *_ = await staggered.staggered_race(attempts, delay)
+    else:
+        for one in attempts:
+            with contextlib.suppress(OSError):
+                connection = await one()
+                break
+    if connection is not None:
+        return connection
+    if all_errors:
+        raise ExceptionGroup("create_connection failed", errors)
+    if len({str(error) for error in errors}) == 1:
+        raise errors[0]
+    raise OSError(f"Multiple exceptions: {', '.join(map(str, errors))}")
+
+
+def _local_for(remote: Address, locals_: Sequence[Address] | None) -> Address | None:
+    """The own address to connect from. Raises OSError where none is of the remote's family."""
+    if locals_ is None:
+        return None
+    for local in locals_:
+        if not local[0] or family_of(local[0]) == family_of(remote[0]):
+            return local
+    raise OSError(errno.EAFNOSUPPORT, f"{locals_[0][0]} and {remote[0]} are of different families")
+
+
+def _interleaved(addresses: list[Address], first: int) -> list[Address]:
+    """The families by turns, after ``first`` addresses of the one that comes first (RFC 8305 section 4)."""
+    own = [address for address in addresses if family_of(address[0]) == family_of(addresses[0][0])]
+    others = [address for address in addresses if address not in own]
+    head, own = own[: first - 1], own[first - 1 :]
+    turns = itertools.zip_longest(own, others)
+    return head + [address for turn in turns for address in turn if address is not None]
+
+
+async def connect_tcp(driver: Driver, remote: Address, local: Address | None) -> TcpConnection:
     """An established connection. Raises OSError of the kind that says why there is none."""
-    local = None if local_addr is None else resolve_address(local_addr, passive=True)
-    remote = resolve_address((host, port))
     connection = driver.core.stack.connect_tcp(remote, local=local, now=driver.now())
 
     def is_established() -> bool:
@@ -102,6 +168,12 @@ async def create_connection(
     ssl_handshake_timeout: float | None = None,
     ssl_shutdown_timeout: float | None = None,
     local_addr: tuple[Host, Port] | None = None,
+    family: int = 0,
+    proto: int = 0,
+    flags: int = 0,
+    happy_eyeballs_delay: float | None = None,
+    interleave: int | None = None,
+    all_errors: bool = False,
 ) -> tuple[asyncio.Transport, ProtocolT]:
     """As ``loop.create_connection``."""
     context = ssl_module.create_default_context() if ssl is True else ssl or None
@@ -115,7 +187,13 @@ async def create_connection(
         if host is None:
             raise ValueError("You must set server_hostname when using ssl without a host")
         server_hostname = host.decode("ascii") if isinstance(host, bytes) else str(host)
-    connection = await connect_tcp(driver, host, port, local_addr)
+    remotes = resolve_addresses((host, port), family)
+    locals_ = None if local_addr is None else resolve_addresses(local_addr, family, passive=True)
+    if interleave is None and happy_eyeballs_delay is not None:
+        interleave = 1
+    if interleave:
+        remotes = _interleaved(remotes, interleave)
+    connection = await connect_any(driver, remotes, locals_, happy_eyeballs_delay, all_errors=all_errors)
     try:
         protocol = protocol_factory()
     except BaseException:

@@ -4,21 +4,47 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from zt_async.aio.driver import Driver
-from zt_async.aio.resolve import Host, Port, resolve_address, socket_address
+from zt_async.aio.network import Network
+from zt_async.aio.resolve import (
+    Host,
+    Port,
+    family_of,
+    resolve_addresses,
+    resolve_host,
+    socket_address,
+)
 from zt_async.aio.vsocket import VirtualSocket
-from zt_async.errors import NodeFailed
+from zt_async.errors import NetworkNotJoined, NodeFailed
+from zt_async.stack.addresses import Address
+from zt_async.stack.interface import Interface
 from zt_async.stack.udp import UdpEndpoint
+from zt_async.types import NetworkId
 
 DatagramProtocolT = TypeVar("DatagramProtocolT", bound=asyncio.DatagramProtocol)
 
 
-class DatagramTransport(asyncio.DatagramTransport):
-    """A UDP socket on ZeroTier networks. Datagrams may have up to 65,527 bytes; beyond the MTU they are fragmented.
+class DatagramOptions(TypedDict, total=False):
+    """What ``create_datagram_endpoint`` takes besides addresses, as asyncio's own does."""
 
-    Extra info: ``sockname``, ``peername``, and ``socket`` (a socket-like object).
+    family: int
+    """``socket.AF_INET`` or ``AF_INET6``: addresses of this family only."""
+    proto: int
+    flags: int
+    """Both without effect."""
+    reuse_port: bool | None
+    """Share the port with other endpoints of the node that say so as well."""
+    allow_broadcast: bool | None
+    """Send to broadcast addresses; else that fails with EACCES."""
+
+
+class DatagramTransport(asyncio.DatagramTransport):
+    """A UDP socket on ZeroTier networks, of both IP families where it is not bound to an address.
+
+    Datagrams may have up to 65,527 bytes, over IPv4 20 fewer; beyond the MTU they are fragmented. Extra info:
+    ``sockname``, ``peername``, and ``socket`` (a socket-like object).
     """
 
     is_draining = False  # what is sent is out of our hands
@@ -88,7 +114,7 @@ class DatagramTransport(asyncio.DatagramTransport):
         """
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
-        remote = None if addr is None else resolve_address((addr[0], addr[1]))
+        remote = None if addr is None else self._resolve(addr)
         peer = self._endpoint.remote
         if peer is not None and remote not in (None, peer):
             raise ValueError(f"Invalid address: must be None or {peer}")
@@ -102,6 +128,70 @@ class DatagramTransport(asyncio.DatagramTransport):
             self._call(self._protocol.error_received, error)
         else:
             self._driver.schedule()
+
+    def _resolve(self, address: Any) -> Address:
+        """Of several addresses that of the endpoint's own family."""
+        found = resolve_addresses((address[0], address[1]))
+        own = family_of(self._endpoint.local[0])
+        return next((one for one in found if family_of(one[0]) == own), found[0])
+
+    # Groups
+
+    def join_group(self, group: Host, network: Network | NetworkId | str | None = None) -> None:
+        """Receive what is sent to a multicast group of a network; the other members are told.
+
+        Without a network: on that of the local address, or the only one. Raises OSError: EADDRINUSE when it is in the
+        group already, EINVAL for what is no group, or where it is not clear which network is meant.
+        """
+        self._endpoint.join_group(resolve_host(group), self._interface(network))
+        self._driver.schedule()
+
+    def leave_group(self, group: Host, network: Network | NetworkId | str | None = None) -> None:
+        """Raises OSError: EADDRNOTAVAIL when it is not in the group."""
+        self._endpoint.leave_group(resolve_host(group), self._interface(network))
+        self._driver.schedule()
+
+    def set_multicast(
+        self,
+        *,
+        hops: int | None = None,
+        loop: bool | None = None,
+        network: Network | NetworkId | str | None = None,
+    ) -> None:
+        """How it sends to groups; what is None stays as it is.
+
+        ``hops`` is how far, by default 1: to members of the network and no further. ``loop``: to this node's own
+        members of the group as well, which is the default. ``network``: where to.
+        """
+        if hops is not None:
+            self._endpoint.multicast_hops = hops
+        if loop is not None:
+            self._endpoint.multicast_loop = loop
+        if network is not None:
+            self._endpoint.multicast_interface = self._interface(network)
+
+    def set_traffic(self, *, hop_limit: int | None = None, traffic_class: int | None = None) -> None:
+        """Hop limit (TTL) of what is sent to single hosts, and traffic class (TOS); what is None stays as it is."""
+        if hop_limit is not None:
+            self._endpoint.hop_limit = hop_limit
+        if traffic_class is not None:
+            self._endpoint.traffic_class = traffic_class
+
+    def set_broadcast(self, *, allowed: bool) -> None:
+        """Whether it may send to broadcast addresses; else that fails with EACCES."""
+        self._endpoint.broadcast = allowed
+
+    def _interface(self, network: Network | NetworkId | str | None) -> Interface | None:
+        if network is None:
+            return None
+        if isinstance(network, Network):
+            network_id = network.id
+        else:
+            network_id = NetworkId.parse(network) if isinstance(network, str) else NetworkId(network)
+        for interface in self._driver.core.stack.interfaces:
+            if interface.name == network_id:
+                return interface
+        raise NetworkNotJoined(network_id, "is not joined")
 
     def is_closing(self) -> bool:
         return self._closing
@@ -153,12 +243,16 @@ async def create_datagram_endpoint(
     local_addr: tuple[Host, Port] | None,
     remote_addr: tuple[Host, Port] | None,
     *,
-    reuse_port: bool,
+    family: int = 0,
+    proto: int = 0,
+    flags: int = 0,
+    reuse_port: bool | None = None,
+    allow_broadcast: bool | None = None,
 ) -> tuple[DatagramTransport, DatagramProtocolT]:
     """As ``loop.create_datagram_endpoint``. Raises OSError."""
-    local = None if local_addr is None else resolve_address(local_addr, passive=True)
-    remote = None if remote_addr is None else resolve_address(remote_addr)
-    endpoint = driver.core.stack.open_udp(local, remote, reuse_port=reuse_port, now=driver.now())
+    local, remote = _choose(local_addr, remote_addr, family)
+    endpoint = driver.core.stack.open_udp(local, remote, reuse_port=bool(reuse_port), now=driver.now())
+    endpoint.broadcast = bool(allow_broadcast)
     try:
         protocol = protocol_factory()
     except BaseException:
@@ -167,3 +261,17 @@ async def create_datagram_endpoint(
     transport = DatagramTransport(driver, endpoint, protocol)
     transport.begin()
     return transport, protocol
+
+
+def _choose(
+    local_addr: tuple[Host, Port] | None, remote_addr: tuple[Host, Port] | None, family: int
+) -> tuple[Address | None, Address | None]:
+    """The first pair of addresses of one family. Raises ValueError where there is none."""
+    locals_ = resolve_addresses(local_addr or (None, None), family, passive=True)
+    if remote_addr is None:
+        return locals_[0], None
+    for remote in resolve_addresses(remote_addr, family):
+        for local in locals_:
+            if not local[0] or family_of(local[0]) == family_of(remote[0]):
+                return local, remote
+    raise ValueError("can not get address information")

@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 from zt_async import accel
 from zt_async.aio import connect, datagram, server
 from zt_async.aio.connect import ConnectOptions
-from zt_async.aio.datagram import DatagramProtocolT, DatagramTransport
+from zt_async.aio.datagram import DatagramOptions, DatagramProtocolT, DatagramTransport
 from zt_async.aio.driver import Driver
 from zt_async.aio.network import Network
 from zt_async.aio.ping import ping
@@ -492,13 +492,12 @@ class Node:
         protocol_factory: Callable[[], DatagramProtocolT],
         local_addr: tuple[Host, Port] | None = None,
         remote_addr: tuple[Host, Port] | None = None,
-        *,
-        reuse_port: bool = False,
+        **options: Unpack[DatagramOptions],
     ) -> tuple[DatagramTransport, DatagramProtocolT]:
         """As ``loop.create_datagram_endpoint``; without addresses on all networks, at any port. Raises OSError."""
         self.check_running()
         return await datagram.create_datagram_endpoint(
-            self._driver, protocol_factory, local_addr, remote_addr, reuse_port=reuse_port
+            self._driver, protocol_factory, local_addr, remote_addr, **options
         )
 
     async def ping(self, host: Host, *, size: int = 56) -> float:

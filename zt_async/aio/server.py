@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypedDict, Unpack
 
 from zt_async.aio.connect import check_tls_options, wrap
 from zt_async.aio.driver import Driver
-from zt_async.aio.resolve import Host, Port, resolve_host, resolve_port
+from zt_async.aio.resolve import Host, Port, resolve_addresses
 from zt_async.aio.vsocket import VirtualSocket
 from zt_async.stack.tcp.connection import TcpConnection
 from zt_async.stack.tcp.listener import TcpListener
@@ -34,6 +34,10 @@ class ServerOptions(TypedDict, total=False):
     """Share the port with other servers of the node that say so as well."""
     start_serving: bool
     """False binds the addresses only; connections are refused until ``start_serving``."""
+    family: int
+    """``socket.AF_INET`` or ``AF_INET6``: addresses of this family only."""
+    flags: int
+    """Without effect."""
 
 
 class Server(asyncio.AbstractServer):
@@ -232,14 +236,17 @@ async def create_server(
     reuse_address: bool | None = None,
     reuse_port: bool | None = None,
     start_serving: bool = True,
+    family: int = 0,
+    flags: int = 0,
 ) -> Server:
     """As ``loop.create_server``; without a host on all addresses of all networks."""
     check_tls_options(
         ssl, ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout
     )
-    number = resolve_port(port)
     hosts = [host] if isinstance(host, (str, bytes)) or not isinstance(host, Iterable) else host
-    addresses = dict.fromkeys((resolve_host(one, passive=True), number) for one in hosts)
+    addresses = dict.fromkeys(
+        address for one in hosts for address in resolve_addresses((one, port), family, passive=True)
+    )
     server = Server(
         driver,
         protocol_factory,

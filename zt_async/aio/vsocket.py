@@ -11,6 +11,7 @@ from typing import Any
 
 from zt_async.aio.driver import Driver
 from zt_async.aio.resolve import SocketAddress, socket_address
+from zt_async.aio.udp_options import UdpOptions
 from zt_async.stack.tcp.connection import TcpConnection
 from zt_async.stack.tcp.listener import TcpListener
 from zt_async.stack.udp import UdpEndpoint
@@ -28,6 +29,10 @@ _OPTIONS = {
     (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPINTVL", None)): "keepalive_interval",
     (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPCNT", None)): "keepalive_count",
     (socket.IPPROTO_TCP, getattr(socket, "TCP_USER_TIMEOUT", None)): "user_timeout",
+    (socket.IPPROTO_IP, socket.IP_TTL): "hop_limit",
+    (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS): "hop_limit",
+    (socket.IPPROTO_IP, socket.IP_TOS): "traffic_class",
+    (socket.IPPROTO_IPV6, getattr(socket, "IPV6_TCLASS", None)): "traffic_class",
 }
 """Options of sockets, where the host's Python has them, and the settings of a TCP connection that they are."""
 
@@ -42,6 +47,7 @@ class VirtualSocket:
     def __init__(self, target: TcpConnection | TcpListener | UdpEndpoint, driver: Driver) -> None:
         self._target = target
         self._driver = driver
+        self._udp = UdpOptions(driver.core.stack, target) if isinstance(target, UdpEndpoint) else None
         self._remembered: dict[tuple[int, int], Any] = {}
 
     @property
@@ -77,6 +83,9 @@ class VirtualSocket:
 
     def setsockopt(self, level: int, option: int, value: Any, optlen: int | None = None) -> None:
         """Set an option; integers may come as packed bytes. Raises OSError for a value that makes no sense."""
+        if self._udp is not None and self._udp.set(level, option, value):
+            self._driver.schedule()
+            return
         target = self._target
         name = _OPTIONS.get((level, option))
         packed = isinstance(value, (bytes, bytearray))
@@ -106,10 +115,16 @@ class VirtualSocket:
             return int(self.type)
         if (level, option) == (socket.SOL_SOCKET, socket.SO_ERROR):
             return (target.error.errno or 0) if target.error is not None else 0
+        if (level, option) == (socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return int(isinstance(target, TcpListener))
+        if self._udp is not None and (known := self._udp.get(level, option)) is not None:
+            return known
         name = _OPTIONS.get((level, option))
         if name is None or isinstance(target, UdpEndpoint):
             return self._remembered.get((level, option), 0)
         value = getattr(target.options, name) or 0
+        if name == "hop_limit" and not value:
+            return self._driver.core.config.stack.hop_limit
         return int(value * 1000) if name == "user_timeout" else int(value)
 
     def setblocking(self, flag: bool) -> None:

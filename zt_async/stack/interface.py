@@ -42,17 +42,19 @@ class Interface:
 
     __slots__ = (
         *("_addresses", "_broadcasts", "_host", "_local", "_path_mtus", "_resolution_changes", "arp"),
-        *("igmp", "link", "link_local", "mld", "mtu", "name", "neighbors", "tcp"),
+        *("igmp", "index", "link", "link_local", "mld", "mtu", "name", "neighbors", "tcp"),
     )
 
     def __init__(
-        self, host: Host, name: Hashable, mac: MACAddress, mtu: int, local: Interface | None
+        self, host: Host, name: Hashable, index: int, mac: MACAddress, mtu: int, local: Interface | None
     ) -> None:
         self._host = host
         self._local = local  # the interface of packets to oneself
         self._addresses: dict[bytes, IPInterface] = {}
         self._path_mtus: dict[bytes, tuple[int, float]] = {}
         self.name = name
+        self.index = index
+        """A number that no other interface of the stack has had; that of packets to oneself is 0."""
         self.mtu = _checked_mtu(mtu)
         self.link = Link(mac)
         self.link_local = ipv6.link_local_address(mac)
@@ -263,7 +265,7 @@ class Interface:
 
 def make_local_interface(host: Host) -> Interface:
     """The way of packets to oneself."""
-    interface = Interface(host, None, MACAddress(0), _LOOPBACK_MTU, None)
+    interface = Interface(host, None, 0, MACAddress(0), _LOOPBACK_MTU, None)
     interface.add_address(ipaddress.IPv6Interface("::1/128"), 0.0)
     interface.add_address(ipaddress.IPv4Interface("127.0.0.1/32"), 0.0)
     return interface

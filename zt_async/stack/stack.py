@@ -48,6 +48,7 @@ class Stack:
         self._icmpv6 = Icmpv6Layer(self._host, self._ip, self._pings)
         self._udp = UdpLayer(self._host, self._ip)
         self._tcp = TcpLayer(self._host, self._ip)
+        self._next_index = 1
 
     @property
     def config(self) -> StackConfig:
@@ -66,7 +67,8 @@ class Stack:
 
     def add_interface(self, name: Hashable, mac: MACAddress, mtu: int, now: float) -> Interface:
         """A new interface without addresses but for its link-local one. Raises ValueError for a bad MTU."""
-        interface = Interface(self._host, name, mac, mtu, self._ip.local)
+        interface = Interface(self._host, name, self._next_index, mac, mtu, self._ip.local)
+        self._next_index += 1
         self._ip.interfaces.append(interface)
         self._host.generation += 1
         return interface

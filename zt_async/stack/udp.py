@@ -37,7 +37,7 @@ class UdpEndpoint(Socket):
         self._errors: deque[tuple[OSError, Address]] = deque(maxlen=_MAX_ERRORS)
         self._flows: dict[bytes, Flow] = {}
         self._generation = -1
-        self._hop_limit: int | None = None
+        self._hop_limit = layer.host.config.hop_limit
         self._traffic_class = 0
         self._multicast_hops = 1
         self._multicast_loop = True
@@ -89,23 +89,29 @@ class UdpEndpoint(Socket):
         self._errors.clear()
         return errors
 
-    def set_traffic(self, *, hop_limit: int | None = None, traffic_class: int = 0) -> None:
-        """Header fields of what is sent from now on."""
-        if hop_limit is not None and not 1 <= hop_limit <= 255:
+    @property
+    def hop_limit(self) -> int:
+        """Of packets to a single host, from now on; IPv4 calls it time to live."""
+        return self._hop_limit
+
+    @hop_limit.setter
+    def hop_limit(self, hop_limit: int) -> None:
+        if not 1 <= hop_limit <= 255:
             raise ValueError(f"a hop limit is 1 to 255, not {hop_limit}")
-        if not 0 <= traffic_class <= 255:
-            raise ValueError(f"a traffic class is 0 to 255, not {traffic_class}")
-        self._hop_limit, self._traffic_class = hop_limit, traffic_class
+        self._hop_limit = hop_limit
         self._flows.clear()
 
     @property
-    def hop_limit(self) -> int:
-        """Of packets to a single host."""
-        return self._hop_limit or self._layer.host.config.hop_limit
-
-    @property
     def traffic_class(self) -> int:
+        """Of all packets, from now on; IPv4 calls it type of service."""
         return self._traffic_class
+
+    @traffic_class.setter
+    def traffic_class(self, traffic_class: int) -> None:
+        if not 0 <= traffic_class <= 255:
+            raise ValueError(f"a traffic class is 0 to 255, not {traffic_class}")
+        self._traffic_class = traffic_class
+        self._flows.clear()
 
     @property
     def multicast_hops(self) -> int:
@@ -251,7 +257,7 @@ class UdpEndpoint(Socket):
             interface = self._multicast_interface
         source = None if self.is_unbound else address
         flow = self._layer.ip.flow(ip.UDP, destination, now, source, interface)
-        hop_limit = self._multicast_hops if is_multicast else self.hop_limit
+        hop_limit = self._multicast_hops if is_multicast else self._hop_limit
         flow.set_traffic(hop_limit, self._traffic_class)
         flow.loops = self._multicast_loop or not is_multicast
         return flow

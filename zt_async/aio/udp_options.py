@@ -1,0 +1,133 @@
+"""The options of UDP sockets in the words of ``setsockopt``: groups, hops, broadcast."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+from zt_async.stack.interface import Interface
+from zt_async.stack.stack import Stack
+from zt_async.stack.udp import UdpEndpoint
+
+_IP, _IPV6 = socket.IPPROTO_IP, socket.IPPROTO_IPV6
+
+_ATTRIBUTES: Final = {
+    (socket.SOL_SOCKET, socket.SO_BROADCAST): "broadcast",
+    (_IP, socket.IP_TTL): "hop_limit",
+    (_IPV6, socket.IPV6_UNICAST_HOPS): "hop_limit",
+    (_IP, socket.IP_TOS): "traffic_class",
+    (_IPV6, getattr(socket, "IPV6_TCLASS", None)): "traffic_class",
+    (_IP, socket.IP_MULTICAST_TTL): "multicast_hops",
+    (_IPV6, socket.IPV6_MULTICAST_HOPS): "multicast_hops",
+    (_IP, socket.IP_MULTICAST_LOOP): "multicast_loop",
+    (_IPV6, socket.IPV6_MULTICAST_LOOP): "multicast_loop",
+}
+"""The options of both families are the same here: a socket may have to do with both."""
+
+_JOIN: Final = ((_IP, socket.IP_ADD_MEMBERSHIP), (_IPV6, socket.IPV6_JOIN_GROUP))
+_LEAVE: Final = ((_IP, socket.IP_DROP_MEMBERSHIP), (_IPV6, socket.IPV6_LEAVE_GROUP))
+_MULTICAST_IF: Final = ((_IP, socket.IP_MULTICAST_IF), (_IPV6, socket.IPV6_MULTICAST_IF))
+
+_MREQ = {8: struct.Struct("=4s4s"), 12: struct.Struct("=4s4si")}
+_IPV6_MREQ = struct.Struct("=16sI")
+
+
+class UdpOptions:
+    """Of one endpoint. A value that makes no sense, and what cannot be done, is an OSError as sockets raise it."""
+
+    def __init__(self, stack: Stack, endpoint: UdpEndpoint) -> None:
+        self._stack = stack
+        self._endpoint = endpoint
+
+    def set(self, level: int, option: int, value: Any) -> bool:
+        """Set an option; False for one that is not known here."""
+        endpoint, key = self._endpoint, (level, option)
+        if key in _JOIN:
+            self._change_groups(endpoint.join_group, level, value)
+        elif key in _LEAVE:
+            self._change_groups(endpoint.leave_group, level, value)
+        elif key in _MULTICAST_IF:
+            endpoint.multicast_interface = self._outgoing(level, value)
+        elif key in _ATTRIBUTES:
+            self._set_attribute(_ATTRIBUTES[key], _number(value))
+        else:
+            return False
+        return True
+
+    def get(self, level: int, option: int) -> int | bytes | None:
+        """The value of an option; None for one that is not known here."""
+        interface = self._endpoint.multicast_interface
+        if (level, option) == (_IPV6, socket.IPV6_MULTICAST_IF):
+            return interface.index if interface else 0
+        if (level, option) == (_IP, socket.IP_MULTICAST_IF):
+            own = (address.ip.packed for address in interface.addresses) if interface else ()
+            return next((packed for packed in own if len(packed) == 4), bytes(4))
+        name = _ATTRIBUTES.get((level, option))
+        return None if name is None else int(getattr(self._endpoint, name))
+
+    def _set_attribute(self, name: str, number: int) -> None:
+        if number == -1:  # the default
+            number = 1 if name.startswith("multicast") else self._stack.config.hop_limit
+        try:
+            setattr(self._endpoint, name, bool(number) if name in ("broadcast", "multicast_loop") else number)
+        except ValueError as error:
+            raise OSError(errno.EINVAL, str(error)) from None
+
+    def _change_groups(self, change: Callable[[str, Interface | None], None], level: int, value: Any) -> None:
+        """``value`` is a packed ``ip_mreq``, ``ip_mreqn`` or ``ipv6_mreq``: a group, and where it is."""
+        if not isinstance(value, (bytes, bytearray)):
+            raise _invalid()
+        if level == _IPV6 and len(value) == _IPV6_MREQ.size:
+            group, index = _IPV6_MREQ.unpack(value)
+            change(socket.inet_ntop(socket.AF_INET6, group), self._by_index(index))
+        elif level == _IP and len(value) in _MREQ:
+            group, own, *indexes = _MREQ[len(value)].unpack(value)
+            interface = self._by_index(indexes[0]) if any(indexes) else self._by_address(own)
+            change(socket.inet_ntop(socket.AF_INET, group), interface)
+        else:
+            raise _invalid()
+
+    def _outgoing(self, level: int, value: Any) -> Interface | None:
+        """``value`` is an index, or for IPv4 an own address or ``ip_mreqn``, packed."""
+        if level == _IPV6 or isinstance(value, int):
+            return self._by_index(_number(value))
+        if len(value) == 12:
+            _, own, index = _MREQ[12].unpack(value)
+            return self._by_index(index) if index else self._by_address(own)
+        if len(value) != 4:
+            raise _invalid()
+        return self._by_address(bytes(value))
+
+    def _by_index(self, index: int) -> Interface | None:
+        if not index:
+            return None
+        for interface in self._stack.interfaces:
+            if interface.index == index:
+                return interface
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+
+    def _by_address(self, own: bytes) -> Interface | None:
+        if not any(own):
+            return None
+        for interface in self._stack.interfaces:
+            if interface.owns(own):
+                return interface
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+
+
+def _number(value: Any) -> int:
+    """An integer, or one packed as C's ``int`` or as a byte."""
+    if isinstance(value, (bytes, bytearray)):
+        if len(value) not in (1, 4):
+            raise _invalid()
+        return int.from_bytes(value, sys.byteorder, signed=len(value) == 4)
+    return int(value)
+
+
+def _invalid() -> OSError:
+    return OSError(errno.EINVAL, os.strerror(errno.EINVAL))
