@@ -281,6 +281,30 @@ def test_what_waits_is_bounded(obstinate):
         assert a._counts["sent"] == (1 << 20) // 1000 + 1
 
 
+@BATCHED
+def test_who_may_not_send_any_more_sends_nothing(obstinate, batched):
+    """Neither what is new, nor what waited, nor the rest of what is under way."""
+    allowed = True
+    with pair("127.0.0.1", batched) as (_, b):
+        a = UdpSocket(3, b.local._replace(port=0), Counter(), batched=batched, may_send=lambda: allowed)
+        a.send(Flight(3, b.local, [b"1", b"1"]))
+        obstinate.errors = [errno.EAGAIN]
+        a.send(Flight(3, b.local, [b"2", b"2"]))
+        allowed = False
+        a.send_waiting()
+        a.send(Flight(3, b.local, [b"3"], ttl=9))
+        a.send(Flight(3, b.local, [b"4", b"4"]))
+        assert a._counts["send: not allowed"] == 5
+        allowed = True
+        a.send(Flight(3, b.local, [b"5"]))
+        answers = iter([True, False, True])
+        a._may_send = lambda: next(answers)
+        a.send(Flight(3, b.local, [b"6", b"6", b"6"], ttl=9))
+        assert drain(b).datagrams == [b"1", b"1", b"5", b"6"]
+        assert a._counts["send: not allowed"] == 7
+        a.close()
+
+
 def test_closing_while_receiving_ends_it():
     with pair("127.0.0.1", batched=False) as (a, b), pair("127.0.0.1") as (c, _):
         a.send(Flight(3, b.local, [b"first"]))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, TypeAlias
 
 from zt_async.aio.interfaces import LocalAddress, local_addresses, usable_addresses
-from zt_async.aio.udp_socket import OnDatagrams, UdpSocket, UdpSocketStatus
+from zt_async.aio.udp_socket import MaySend, OnDatagrams, UdpSocket, UdpSocketStatus
 from zt_async.config import NodeConfig
 from zt_async.errors import NodeFailed, PortUnavailable
 from zt_async.types import Endpoint, Flight
@@ -61,15 +61,20 @@ class UdpSockets:
     """UDP on the addresses of this host."""
 
     def __init__(
-        self, config: NodeConfig, addresses: Callable[[], list[LocalAddress]] = local_addresses
+        self,
+        config: NodeConfig,
+        addresses: Callable[[], list[LocalAddress]] = local_addresses,
+        *,
+        may_send: MaySend | None = None,
     ) -> None:
-        """``addresses`` tells which addresses the host has."""
+        """``addresses`` tells which addresses the host has; ``may_send`` can end all sending at any moment."""
         self.counts: Counter[str] = Counter()
         self.port = config.port
         """The primary port; 0 until a random one is chosen."""
         self.secondary_port = config.secondary_port
         self._config = config
         self._addresses = addresses
+        self._may_send = may_send
         self._sockets: dict[int, UdpSocket] = {}
         self._congested: set[int] = set()
         self._next_number = 0
@@ -213,7 +218,9 @@ class UdpSockets:
 
     def _bind(self, local: Endpoint) -> UdpSocket:
         number = self._next_number
-        sock = UdpSocket(number, local, self.counts, batched=self._config.batched_udp)
+        sock = UdpSocket(
+            number, local, self.counts, batched=self._config.batched_udp, may_send=self._may_send
+        )
         self._next_number = number + 1
         return sock
 

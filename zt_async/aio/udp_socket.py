@@ -20,6 +20,9 @@ from zt_async.types import Endpoint, Flight
 OnDatagrams: TypeAlias = Callable[[int, Endpoint, list[bytes]], None]
 """Takes the number of the local socket, the remote endpoint, and what came from it one after the other."""
 
+MaySend: TypeAlias = Callable[[], bool]
+"""Asked before each system call that sends, also for what was queued: False loses the datagrams."""
+
 LINUX = sys.platform == "linux"
 SOL_UDP = 17
 UDP_SEGMENT = 103
@@ -65,11 +68,20 @@ class UdpSocketStatus:
 class UdpSocket:
     """A bound UDP socket. Once it is made, errors are counted and not raised: datagrams get lost anyway."""
 
-    def __init__(self, number: int, local: Endpoint, counts: Counter[str], *, batched: bool = True) -> None:
+    def __init__(
+        self,
+        number: int,
+        local: Endpoint,
+        counts: Counter[str],
+        *,
+        batched: bool = True,
+        may_send: MaySend | None = None,
+    ) -> None:
         """Bind to ``local``. Raises OSError as ``socket.bind`` does."""
         self.number = number
         self.ipv6 = local.family == 6
         self._counts = counts
+        self._may_send = may_send
         self._socket = socket.socket(socket.AF_INET6 if self.ipv6 else socket.AF_INET, socket.SOCK_DGRAM)
         try:
             self._set_options()
@@ -241,6 +253,9 @@ class UdpSocket:
     def _send_batch(self, run: _Run) -> None:
         datagrams, remote, _, segment = run
         ancillary = [(SOL_UDP, UDP_SEGMENT, SEGMENT_SIZE.pack(segment))]
+        if self._may_send is not None and not self._may_send():
+            self._counts["send: not allowed"] += len(datagrams)
+            return
         try:
             size = self._socket.sendmsg(datagrams, ancillary, 0, remote)
         except BlockingIOError:
@@ -264,8 +279,12 @@ class UdpSocket:
     def _send_plain(self, run: _Run) -> None:
         datagrams, remote, ttl, _ = run
         sendto = self._socket.sendto
+        may_send = self._may_send
         count = size = 0
         for index, datagram in enumerate(datagrams):
+            if may_send is not None and not may_send():
+                self._counts["send: not allowed"] += len(datagrams) - index
+                break
             try:
                 size += sendto(datagram, remote)
                 count += 1
