@@ -328,10 +328,13 @@ class Filter:
             memory.settle()
 
     def _known_tables(self) -> dict[tuple[int | None, tuple[Rule, ...]], Table]:
-        self._settle()
         """The compiled tables, by capability (None for the network's own) and rules."""
-        own = {(capability_id, table.rules): table for capability_id, table in self._capabilities.items()}
-        return {(None, self._base.rules): self._base, **own}
+        self._settle()
+        known: dict[tuple[int | None, tuple[Rule, ...]], Table] = {(None, self._base.rules): self._base}
+        known.update(
+            ((capability_id, table.rules), table) for capability_id, table in self._capabilities.items()
+        )
+        return known
 
 
 def _decision(base: Outcome, accepting: Outcome, inbound: bool) -> Decision:
