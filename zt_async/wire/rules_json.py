@@ -211,7 +211,7 @@ class _Prefix:
         if len(text.encode()) > _LONGEST_IP or not ("." in address or ":" in address):
             return 0, 0
         try:
-            ip = int(self.version(address.partition("%")[0] if "%" not in address else ""))
+            ip = int(self.version(address)) if "%" not in address else 0
         except ValueError:
             ip = 0
         top: int = self.version(0).max_prefixlen
