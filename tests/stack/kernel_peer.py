@@ -30,9 +30,12 @@ from zt_async.stack.tcp.connection import TcpConnection
 from zt_async.stack.tcp.options import TcpOptions
 from zt_async.stack.tcp.state import State
 from zt_async.types import MACAddress
-from zt_async.wire import ethernet
+from zt_async.wire import ethernet, icmpv4, igmp, mld
+from zt_async.wire.icmpv6 import Echo
 
-KERNEL, OURS = "fd00::1", "fd00::2"
+ADDRESSES = {6: ("fd00::1", "fd00::2"), 4: ("10.9.0.1", "10.9.0.2")}
+"""The kernel's and ours."""
+FAMILIES = {6: socket.AF_INET6, 4: socket.AF_INET}
 PORT = 7000
 MIB = 1 << 20
 _TUNSETIFF, _IFF_TAP, _IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
@@ -44,7 +47,8 @@ def _open_tap(mtu: int) -> int:
     fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", b"tap0", _IFF_TAP | _IFF_NO_PI))
     for command in (
         f"link set tap0 mtu {mtu} txqueuelen 10000 up",
-        f"addr add {KERNEL}/64 dev tap0 nodad",
+        f"addr add {ADDRESSES[6][0]}/64 dev tap0 nodad",
+        f"addr add {ADDRESSES[4][0]}/24 brd + dev tap0",
         "link set lo up",
     ):
         subprocess.run(["ip", *command.split()], check=True)
@@ -54,14 +58,17 @@ def _open_tap(mtu: int) -> int:
 class Pump:
     """Moves frames between the stack and the kernel until something has happened."""
 
-    def __init__(self, *, mtu: int = 2800, loss: float = 0.0, **config: Any) -> None:
+    def __init__(self, *, family: int = 6, mtu: int = 2800, loss: float = 0.0, **config: Any) -> None:
+        self.family = family
+        self.kernel, self.ours = ADDRESSES[family]
         self._fd = _open_tap(mtu)
         self._loss = loss
         self._rng = random.Random(1)
         context = Context(random_bytes=os.urandom, wall_ms=lambda: int(time.time() * 1000))
         self.stack = Stack(context, StackConfig(**config))
         self.interface = self.stack.add_interface("tap", MACAddress(0x02AA00000002), mtu, self.now)
-        self.interface.add_address(ipaddress.IPv6Interface(f"{OURS}/64"), self.now)
+        self.interface.add_address(ipaddress.ip_interface(f"{ADDRESSES[6][1]}/64"), self.now)
+        self.interface.add_address(ipaddress.ip_interface(f"{ADDRESSES[4][1]}/24"), self.now)
 
     @property
     def now(self) -> float:
@@ -122,16 +129,16 @@ class Kernel(threading.Thread):
         return not self.is_alive()
 
 
-def _socket(congestion: bytes = b"reno") -> socket.socket:
-    sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion)
+def _socket(family: int) -> socket.socket:
+    sock = socket.socket(FAMILIES[family], socket.SOCK_STREAM)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
     sock.settimeout(_DEADLINE)
     return sock
 
 
-def _kernel_listener() -> socket.socket:
-    sock = _socket()
-    sock.bind((KERNEL, PORT))
+def _kernel_listener(pump: Pump) -> socket.socket:
+    sock = _socket(pump.family)
+    sock.bind((pump.kernel, PORT))
     sock.listen()
     return sock
 
@@ -153,8 +160,8 @@ def _read_all(sock: socket.socket) -> bytes:
 
 def _connected(pump: Pump, options: TcpOptions | None = None) -> tuple[TcpConnection, socket.socket]:
     """Our connect, the kernel's accept."""
-    with _kernel_listener() as listener:
-        ours = pump.stack.connect_tcp((KERNEL, PORT), options=options or TcpOptions(), now=pump.now)
+    with _kernel_listener(pump) as listener:
+        ours = pump.stack.connect_tcp((pump.kernel, PORT), options=options or TcpOptions(), now=pump.now)
         kernel = Kernel(listener.accept)
         pump.run(lambda: ours.state is State.ESTABLISHED and kernel.done())
         theirs, _ = kernel.result
@@ -165,8 +172,8 @@ def _connected(pump: Pump, options: TcpOptions | None = None) -> tuple[TcpConnec
 def _accepted(pump: Pump) -> tuple[TcpConnection, socket.socket]:
     """The kernel's connect, our accept."""
     listener = pump.stack.listen_tcp(("::", PORT), now=pump.now)
-    sock = _socket()
-    kernel = Kernel(lambda: sock.connect((OURS, PORT)))
+    sock = _socket(pump.family)
+    kernel = Kernel(lambda: sock.connect((pump.ours, PORT)))
     got: list[TcpConnection] = []
 
     def accepted() -> bool:
@@ -234,9 +241,9 @@ def bulk(size: int, **options: Any) -> dict[str, Any]:
     return {"MiB/s": speeds, "counters": pump.stack.counters, "info": str(ours.info())}
 
 
-def half_close() -> dict[str, Any]:
+def half_close(family: int = 6) -> dict[str, Any]:
     """Each side says that it is done, and hears the other out."""
-    pump = Pump()
+    pump = Pump(family=family)
     ours, theirs = _accepted(pump)
     kernel = Kernel(lambda: (theirs.sendall(b"question"), theirs.shutdown(socket.SHUT_WR), _read_all(theirs)))
     drain = _Drain(ours)
@@ -261,22 +268,22 @@ def half_close() -> dict[str, Any]:
     return {}
 
 
-def refused() -> dict[str, Any]:
+def refused(family: int = 6) -> dict[str, Any]:
     """Closed ports, from both sides."""
-    pump = Pump()
-    ours = pump.stack.connect_tcp((KERNEL, 9), now=pump.now)
+    pump = Pump(family=family)
+    ours = pump.stack.connect_tcp((pump.kernel, 9), now=pump.now)
     pump.run(lambda: ours.state is State.CLOSED)
     assert isinstance(ours.error, ConnectionRefusedError)
-    sock = _socket()
-    kernel = Kernel(lambda: sock.connect_ex((OURS, 9)))
+    sock = _socket(pump.family)
+    kernel = Kernel(lambda: sock.connect_ex((pump.ours, 9)))
     pump.run(kernel.done)
     assert kernel.result == errno.ECONNREFUSED
     return {}
 
 
-def reset() -> dict[str, Any]:
+def reset(family: int = 6) -> dict[str, Any]:
     """Abort, from both sides."""
-    pump = Pump()
+    pump = Pump(family=family)
     ours, theirs = _connected(pump)
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     theirs.close()
@@ -298,9 +305,9 @@ def reset() -> dict[str, Any]:
     return {}
 
 
-def closed_window() -> dict[str, Any]:
+def closed_window(family: int = 6) -> dict[str, Any]:
     """A reader that does not read for a while, on both sides; nothing is lost or reset."""
-    pump = Pump(receive_buffer=65536, max_receive_buffer=65536)
+    pump = Pump(family=family, receive_buffer=65536, max_receive_buffer=65536)
     ours, theirs = _connected(pump)
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
     data = _data(4 * MIB)
@@ -322,15 +329,15 @@ def closed_window() -> dict[str, Any]:
     return {}
 
 
-def many() -> dict[str, Any]:
+def many(family: int = 6) -> dict[str, Any]:
     """500 short connections each way."""
-    pump = Pump()
+    pump = Pump(family=family)
     listener = pump.stack.listen_tcp(("::", PORT), now=pump.now)
 
     def clients() -> int:
         for _ in range(500):
-            with _socket() as sock:
-                sock.connect((OURS, PORT))
+            with _socket(pump.family) as sock:
+                sock.connect((pump.ours, PORT))
                 sock.sendall(b"ping")
                 assert sock.recv(4, socket.MSG_WAITALL) == b"ping"
         return 500
@@ -352,7 +359,7 @@ def many() -> dict[str, Any]:
 
     pump.run(serve)
     listener.close()
-    with _kernel_listener() as theirs:
+    with _kernel_listener(pump) as theirs:
         theirs.listen(128)
 
         def echo() -> None:
@@ -363,7 +370,7 @@ def many() -> dict[str, Any]:
 
         kernel = Kernel(echo)
         for _ in range(500):
-            ours = pump.stack.connect_tcp((KERNEL, PORT), now=pump.now)
+            ours = pump.stack.connect_tcp((pump.kernel, PORT), now=pump.now)
             ours.send(b"ping")
             got = bytearray()
 
@@ -378,21 +385,21 @@ def many() -> dict[str, Any]:
     return {"time-waits": len(pump.interface.tcp)}
 
 
-def datagrams() -> dict[str, Any]:
+def datagrams(family: int = 6) -> dict[str, Any]:
     """UDP up to many fragments, a closed port, and echo requests, both ways."""
-    pump = Pump()
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
-        sock.bind((KERNEL, PORT))
+    pump = Pump(family=family)
+    with socket.socket(FAMILIES[family], socket.SOCK_DGRAM) as sock:
+        sock.bind((pump.kernel, PORT))
         sock.settimeout(_DEADLINE)
-        ours = pump.stack.open_udp((OURS, PORT), now=pump.now)
+        ours = pump.stack.open_udp((pump.ours, PORT), now=pump.now)
         for size in (0, 1, 2752, 2753, 10_000, 60_000):
             data = _data(size)
-            ours.send(data, (KERNEL, PORT), now=pump.now)
+            ours.send(data, (pump.kernel, PORT), now=pump.now)
             kernel = Kernel(lambda: sock.recvfrom(65536))
             pump.run(kernel.done)
             assert kernel.result[0] == data
-            assert kernel.result[1][:2] == (OURS, PORT)
-            sock.sendto(data, (OURS, PORT))
+            assert kernel.result[1][:2] == (pump.ours, PORT)
+            sock.sendto(data, (pump.ours, PORT))
             got: list[Any] = []
 
             def arrived(got: list[Any] = got) -> bool:
@@ -400,8 +407,8 @@ def datagrams() -> dict[str, Any]:
                 return bool(got)
 
             pump.run(arrived)
-            assert got == [(data, (KERNEL, PORT))]
-        ours.send(b"x", (KERNEL, 9), now=pump.now)
+            assert got == [(data, (pump.kernel, PORT))]
+        ours.send(b"x", (pump.kernel, 9), now=pump.now)
         errors: list[Any] = []
 
         def failed() -> bool:
@@ -410,8 +417,8 @@ def datagrams() -> dict[str, Any]:
 
         pump.run(failed)
         assert isinstance(errors[0][0], ConnectionRefusedError)
-        assert errors[0][1] == (KERNEL, 9)
-        sock.connect((OURS, 9))
+        assert errors[0][1] == (pump.kernel, 9)
+        sock.connect((pump.ours, 9))
         sock.send(b"x")
 
         def refused() -> int:
@@ -424,15 +431,20 @@ def datagrams() -> dict[str, Any]:
         kernel = Kernel(refused)
         pump.run(kernel.done)
         assert kernel.result == 1
-    pings = [pump.stack.ping(KERNEL, bytes(size), now=pump.now) for size in (0, 56, 4000)]
+    pings = [pump.stack.ping(pump.kernel, bytes(size), now=pump.now) for size in (0, 56, 4000)]
     pump.run(lambda: all(ping.rtt is not None for ping in pings))
-    with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as raw:
+    is_ipv6 = family == 6
+    protocol = socket.IPPROTO_ICMPV6 if is_ipv6 else socket.IPPROTO_ICMP
+    with socket.socket(FAMILIES[family], socket.SOCK_RAW, protocol) as raw:
         raw.settimeout(_DEADLINE)
-        raw.connect((OURS, 0))
+        raw.connect((pump.ours, 0))
 
         def echo() -> bytes:
-            raw.send(b"\x80\x00\x00\x00\x12\x34\x00\x01" + bytes(4000))
-            while (reply := raw.recv(65536))[0] != 0x81:
+            request = Echo(0x1234, 1, bytes(4000)).encode()
+            # The kernel adds the checksum of ICMPv6, and gives packets of ICMP with their IP header.
+            message = icmpv4.Message(icmpv4.ECHO_REQUEST, 0, request).encode()
+            raw.send(b"\x80\0\0\0" + request if is_ipv6 else message)
+            while (reply := raw.recv(65536)[0 if is_ipv6 else 20 :])[0] != (0x81 if is_ipv6 else 0):
                 pass
             return reply
 
@@ -459,6 +471,132 @@ def without_timestamps() -> dict[str, Any]:
     return bulk(4 * MIB, loss=0.01)
 
 
+def neighbours(family: int = 6) -> dict[str, Any]:
+    """The kernel asks for our MAC and learns it; of its own new one it tells, and is believed."""
+    pump = Pump(family=family)
+    ping = pump.stack.ping(pump.kernel, now=pump.now)
+    pump.run(lambda: ping.rtt is not None)
+    _ip("neigh flush dev tap0")
+    with socket.socket(FAMILIES[family], socket.SOCK_DGRAM) as sock:
+        ours = pump.stack.open_udp((pump.ours, PORT), now=pump.now)
+        sock.sendto(b"x", (pump.ours, PORT))
+        pump.run(lambda: bool(ours.receive()))
+    assert "02:aa:00:00:00:02" in _ip(f"neigh show {pump.ours} dev tap0")
+    _sysctl(**{"conf/tap0/arp_notify": 1, "../ipv6/conf/tap0/ndisc_notify": 1})
+    _ip("link set tap0 address 02:aa:00:00:00:77")
+    entry = pump.interface.neighbors.find(ipaddress.ip_address(pump.kernel).packed)
+    assert entry is not None
+    pump.run(lambda: entry.mac == 0x02AA00000077)
+    ping = pump.stack.ping(pump.kernel, now=pump.now)
+    pump.run(lambda: ping.rtt is not None)
+    return {}
+
+
+def multicast(family: int = 6) -> dict[str, Any]:
+    """Datagrams to groups and to everybody, both ways; the kernel hears our reports, as a router would."""
+    group, everybody = ("ff05::1234", "ff02::1") if family == 6 else ("239.1.2.3", "10.9.0.255")
+    pump = Pump(family=family)
+    ours = pump.stack.open_udp(("", PORT), now=pump.now)
+    ours.broadcast = True
+    ours.join_group(group)
+    with _sniffer() as sniffer, socket.socket(FAMILIES[family], socket.SOCK_DGRAM) as sock:
+        sock.bind(("", PORT))
+        sock.settimeout(_DEADLINE)
+        index = socket.if_nametoindex("tap0")
+        if family == 6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
+            request = socket.inet_pton(socket.AF_INET6, group) + struct.pack("@I", index)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, request)
+        else:
+            own = socket.inet_aton(pump.kernel)
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, own)
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(group) + own)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        for destination in (group, everybody):
+            ours.send(b"from us", (destination, PORT), now=pump.now)
+            heard = Kernel(lambda: _read_until(sock, b"from us"))
+            pump.run(heard.done)
+            sock.sendto(b"from the kernel", (destination, PORT))
+            pump.run(lambda: b"from the kernel" in [data for data, _ in ours.receive()])
+        ours.leave_group(group)
+        packed = socket.inet_pton(FAMILIES[family], group)
+        reports = _Reports(sniffer, family, packed)
+        pump.run(lambda: reports.kinds() >= {4, 3})  # changed to "exclude nobody", then to "include nobody"
+    return {}
+
+
+def _read_until(sock: socket.socket, wanted: bytes) -> None:
+    """What goes to a group comes back to its sender as well."""
+    while sock.recv(100) != wanted:
+        pass
+
+
+def querier(family: int = 6, version: int = 3) -> dict[str, Any]:
+    """A router's question, as the kernel's bridge asks it, is answered for all groups."""
+    group = "ff05::1234" if family == 6 else "239.1.2.3"
+    pump = Pump(family=family)
+    _sysctl(**{"../ipv6/conf/default/accept_dad": 0})
+    _ip(
+        "link add br0 type bridge forward_delay 0 mcast_snooping 1 mcast_querier 1"
+        " mcast_startup_query_count 30 mcast_startup_query_interval 100 mcast_query_response_interval 50"
+        f" mcast_igmp_version {version} mcast_mld_version {version - 1}"
+    )
+    for command in ("link set tap0 master br0", "addr add 10.9.0.9/24 dev br0", "link set br0 up"):
+        _ip(command)
+    ours = pump.stack.open_udp(("", PORT), now=pump.now)
+    ours.join_group(group)
+    with _sniffer() as sniffer:
+        reports = _Reports(sniffer, family, socket.inet_pton(FAMILIES[family], group))
+        # "is exclude nobody", which only answers say, or a report of the older version
+        answer = 2 if version == 3 else mld.REPORT_V1 if family == 6 else igmp.REPORT_V2
+        pump.run(lambda: answer in reports.kinds())
+    pump.run(lambda: group in _run("bridge", "mdb", "show", "dev", "br0"))
+    return {}
+
+
+def _run(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def _ip(command: str) -> str:
+    return _run("ip", *command.split())
+
+
+def _sniffer() -> socket.socket:
+    """Sees all frames of the device, as tcpdump does."""
+    sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+    sniffer.bind(("tap0", 0))
+    sniffer.setblocking(False)
+    return sniffer
+
+
+class _Reports:
+    """The kinds of records about a group that reports on the wire had, and the types of older reports."""
+
+    def __init__(self, sniffer: socket.socket, family: int, group: bytes) -> None:
+        self._sniffer = sniffer
+        self._family = family
+        self._group = group
+        self._kinds: set[int] = set()
+
+    def kinds(self) -> set[int]:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                _, _, _, packet = ethernet.parse(self._sniffer.recv(65536))
+                if packet[0] >> 4 == self._family and len(packet) >= 32:
+                    self._read(packet[48 if self._family == 6 else 24 :])
+        return self._kinds
+
+    def _read(self, message: bytes) -> None:
+        if message[:1] in (bytes((mld.REPORT,)), bytes((igmp.REPORT,))):
+            size = 4 + len(self._group)
+            for at in range(8, len(message) - size + 1, size):
+                if message[at + 4 : at + size] == self._group:
+                    self._kinds.add(message[at])
+        elif message[8 if self._family == 6 else 4 :] == self._group:
+            self._kinds.add(message[0])
+
+
 SCENARIOS: dict[str, Callable[[], dict[str, Any]]] = {
     "bulk": lambda: bulk(32 * MIB),
     "lossy": lambda: bulk(4 * MIB, loss=0.02),
@@ -472,6 +610,21 @@ SCENARIOS: dict[str, Callable[[], dict[str, Any]]] = {
     "closed-window": closed_window,
     "many": many,
     "datagrams": datagrams,
+    "neighbours": neighbours,
+    "multicast": multicast,
+    "querier": querier,
+    "ipv4-bulk": lambda: bulk(32 * MIB, family=4),
+    "ipv4-lossy": lambda: bulk(4 * MIB, family=4, loss=0.02),
+    "ipv4-half-close": lambda: half_close(4),
+    "ipv4-refused": lambda: refused(4),
+    "ipv4-reset": lambda: reset(4),
+    "ipv4-many": lambda: many(4),
+    "ipv4-datagrams": lambda: datagrams(4),
+    "ipv4-neighbours": lambda: neighbours(4),
+    "ipv4-multicast": lambda: multicast(4),
+    "ipv4-querier": lambda: querier(4),
+    "old-querier": lambda: querier(6, version=2),
+    "ipv4-old-querier": lambda: querier(4, version=2),
 }
 
 
