@@ -356,6 +356,10 @@ class ControllerCore:
         """Requests wait for a batch."""
         return bool(self._asked)
 
+    def drop_undecided(self) -> None:
+        """Forget the requests that wait for a batch."""
+        self._asked.clear()
+
     def begin(self) -> Batch:
         """A batch with decisions on requests that wait; edits can be made in it besides. One at a time."""
         batch = Batch(self.tables, self._book, self._context, self.identity.address, self._stamp())

@@ -123,7 +123,7 @@ class NetworkRecord:
 
     def updated(self, **changes: Any) -> Self:
         """A copy with these attributes changed. Raises RecordError; TypeError for an unknown attribute."""
-        return replace(self, **_checked_attributes(_NETWORK_ATTRIBUTES, "network", changes))
+        return replace(self, **network_attributes(changes))
 
     def patched(self, changes: Mapping[str, Any]) -> Self:
         """A copy with the keys changed that users may set (vl2.md 8.6); others are passed over. Raises RecordError."""
@@ -180,7 +180,7 @@ class MemberRecord:
 
     def updated(self, **changes: Any) -> Self:
         """A copy with these attributes changed. Raises RecordError; TypeError for an unknown attribute."""
-        return replace(self, **_checked_attributes(_MEMBER_ATTRIBUTES, "member", changes))
+        return replace(self, **member_attributes(changes))
 
     def patched(self, changes: Mapping[str, Any]) -> Self:
         """A copy with the keys changed that users may set (vl2.md 8.6); others are passed over. Raises RecordError.
@@ -224,6 +224,16 @@ class MemberRecord:
         if record.identity is not None and record.identity.address != address:
             raise RecordError("identity", f"is that of {record.identity.address}, not of {address}")
         return record
+
+
+def network_attributes(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes of a network, checked and made typed. Raises RecordError; TypeError for an unknown attribute."""
+    return _checked_attributes(_NETWORK_ATTRIBUTES, "network", changes)
+
+
+def member_attributes(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes of a member, likewise."""
+    return _checked_attributes(_MEMBER_ATTRIBUTES, "member", changes)
 
 
 def _required(value: Mapping[str, Any], key: str, read: Callable[[str], Any]) -> Any:

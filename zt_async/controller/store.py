@@ -7,6 +7,7 @@ them, and tells what others changed.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -79,6 +80,12 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Free everything. Harmless when it is not open."""
+
+    def claim(self, controller: NodeAddress) -> AbstractAsyncContextManager[None]:
+        """Be the only one that controls the networks of that node; not for a controller that has a lease.
+
+        Entering raises StoreError if somebody else does, as far as the store can tell.
+        """
 
     async def load(self, controller: NodeAddress) -> Snapshot:
         """All records of the networks whose ID begins with that address."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 from zt_async.aio.stores.feed import Feed
 from zt_async.controller.records import MemberRecord, NetworkRecord
@@ -31,6 +32,10 @@ class MemoryStore:
     async def close(self) -> None:
         """End what watches; the records stay for as long as the object does."""
         self._feed.close()
+
+    def claim(self, controller: NodeAddress) -> AbstractAsyncContextManager[None]:
+        """Nothing to do: whoever shares the records has got them from here."""
+        return nullcontext()
 
     async def load(self, controller: NodeAddress) -> Snapshot:
         self._feed.expect_watcher(controller)
