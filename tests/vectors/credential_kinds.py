@@ -245,6 +245,7 @@ def _check_agreement(case: Case) -> None:
 
 _RESULTS = {
     Outcome.NEW: "new",
+    Outcome.EXPIRED: "new",  # other nodes keep what they will never use
     Outcome.REDUNDANT: "redundant",
     Outcome.UNKNOWN_SIGNER: "deferred",
 }

@@ -44,6 +44,8 @@ class Outcome(Enum):
     BAD_SIGNATURE = "bad signature"
     OLD = "old"
     """A newer one is held."""
+    EXPIRED = "expired"
+    """Signed, but too old to be valid under our configuration or any later one."""
     REVOKED = "revoked"
     UNKNOWN_TYPE = "unknown type"
     """A revocation of what cannot be revoked."""
@@ -68,10 +70,11 @@ _T = TypeVar("_T", bound=_Kept)
 class _Shelf(Generic[_T]):
     """A member's credentials of one type by ID, and the times up to which they are void."""
 
-    __slots__ = ("_limit", "_revocations", "by_id", "floor")
+    __slots__ = ("_limit", "_oldest", "_revocations", "by_id", "floor")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._oldest = 0
         self._revocations: dict[int, Revocation] = {}
         self.by_id: dict[int, _T] = {}
         self.floor = 0
@@ -96,6 +99,8 @@ class _Shelf(Generic[_T]):
         outcome = _OUTCOMES[verify(credential, find)]
         if outcome is not Outcome.NEW:
             return outcome
+        if credential.timestamp < self._oldest:
+            return Outcome.EXPIRED
         if held is None and len(self.by_id) >= self._limit:
             oldest = min(self.by_id.values(), key=_timestamp)
             if oldest.timestamp >= credential.timestamp:
@@ -108,8 +113,8 @@ class _Shelf(Generic[_T]):
         return self._revocations.get(credential_id) == revocation
 
     def revoke(self, credential_id: int, revocation: Revocation) -> bool:
-        """Let a verified revocation take effect. False if it says nothing new."""
-        if revocation.threshold <= self.threshold(credential_id):
+        """Let a verified revocation take effect. False if nothing can be void that was not before."""
+        if revocation.threshold < self._oldest or revocation.threshold <= self.threshold(credential_id):
             return False
         self._revocations[credential_id] = revocation
         if len(self._revocations) > MAX_REVOCATIONS:
@@ -129,7 +134,8 @@ class _Shelf(Generic[_T]):
                 del self.by_id[credential.id]
 
     def expire(self, oldest: int) -> None:
-        """Drop what is from before ``oldest``, and revocations of nothing else."""
+        """Drop what is from before ``oldest``, and revocations of nothing else, and keep no more of it."""
+        self._oldest = oldest
         for credential in list(self.by_id.values()):
             if credential.timestamp < oldest:
                 del self.by_id[credential.id]
@@ -149,17 +155,15 @@ class Membership:
     """
 
     __slots__ = (
-        *("_agreed", "_capabilities", "_config", "_ownerships", "_shelves", "_tags"),
+        *("_allowed", "_capabilities", "_config", "_judged", "_ownerships", "_shelves", "_tags"),
         *("_capability_shelf", "_com_shelf", "_ownership_shelf", "_tag_shelf"),
         *("address", "network_id", "state"),
     )
 
-    def __init__(
-        self, network_id: NetworkId, address: NodeAddress, config: NetworkConfig | None = None
-    ) -> None:
+    def __init__(self, network_id: NetworkId, address: NodeAddress) -> None:
         self.network_id = network_id
         self.address = address
-        self._config = config
+        self._config: NetworkConfig | None = None
         self._com_shelf = _Shelf[CertificateOfMembership](1)
         self._capability_shelf = _Shelf[Capability](MAX_CAPABILITIES)
         self._tag_shelf = _Shelf[Tag](MAX_TAGS)
@@ -175,7 +179,8 @@ class Membership:
     def _changed(self) -> None:
         self.state = object()
         """Another object whenever something may have another answer."""
-        self._agreed: bool | None = None
+        self._judged: Identity | None = None
+        self._allowed = False
         self._capabilities: list[Capability] | None = None
         self._ownerships: list[CertificateOfOwnership] | None = None
         self._tags: dict[int, int] | None = None
@@ -192,9 +197,9 @@ class Membership:
 
     def allows(self, member: Identity) -> bool:
         """Whether frames of the member, who has this identity, are taken: the gate (vl2.md 4.9)."""
-        if self._agreed is None:
-            self._agreed = self._agrees(member)
-        return self._agreed
+        if self._judged is not member:
+            self._judged, self._allowed = member, self._agrees(member)
+        return self._allowed
 
     def _agrees(self, member: Identity) -> bool:
         config, theirs = self._config, self.com
@@ -326,7 +331,9 @@ class Members:
         if record is not None:
             outcome = record.add(credential, find)
         else:
-            record = Membership(self.network_id, address, self._config)
+            record = Membership(self.network_id, address)
+            if self._config is not None:
+                record.configure(self._config)
             outcome = record.add(credential, find)
             if outcome is Outcome.NEW and len(self._records) >= MAX_MEMBERS:
                 del self._records[self._least_wanted()]

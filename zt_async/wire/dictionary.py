@@ -100,12 +100,12 @@ class Dictionary:
         return self._values.get(key)
 
     def get_uint(self, key: str, default: int = 0) -> int:
-        """An unsigned integer of 64 bits: too large ones are cut to the largest, negative ones wrap around."""
+        """An unsigned integer of 64 bits: one that does not fit is the largest, a negative one wraps around."""
         value = self._values.get(key)
         if not value:
             return default
         number = _number(value)
-        return max(number, -_UINT_MAX) & _UINT_MAX if number < 0 else min(number, _UINT_MAX)
+        return number & _UINT_MAX if abs(number) <= _UINT_MAX else _UINT_MAX
 
     def get_int(self, key: str, default: int = 0) -> int:
         """A signed integer of 64 bits; one that does not fit is cut to the nearest that does."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_interface
-from struct import Struct, unpack_from
 from typing import Final, Self, TypeVar
 
 from zt_async.errors import DecodeError
@@ -51,7 +51,6 @@ ROLE_REPLICATOR: Final = 1 << 43
 _ADDRESS_MASK: Final = (1 << 40) - 1
 
 _NO_ADDRESS: Final = b"\0"
-_ROUTE_END = Struct("!HH")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +165,7 @@ class NetworkConfig:
             ("CAP", b"".join(c.encode() for c in self.capabilities[:MAX_CAPABILITIES])),
             ("TAG", b"".join(t.encode() for t in self.tags[:MAX_TAGS])),
             ("COO", b"".join(o.encode() for o in self.ownerships[:MAX_OWNERSHIPS])),
-            ("S", b"".join(s.to_bytes(8, "big") for s in self.specialists[:MAX_SPECIALISTS])),
+            ("S", b"".join(_pack("!Q", specialist) for specialist in self.specialists[:MAX_SPECIALISTS])),
             ("RT", b"".join(map(_pack_route, self.routes[:MAX_ROUTES]))),
             ("I", b"".join(_pack_ip(a.ip, a.network.prefixlen) for a in self.addresses[:MAX_ADDRESSES])),
             ("R", encode_rules(self.rules[:MAX_RULES])),
@@ -256,20 +255,27 @@ def _cut(text: str, limit: int) -> str:
     return text.encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
 
 
+def _pack(layout: str, *numbers: int) -> bytes:
+    try:
+        return struct.pack(layout, *numbers)
+    except struct.error as error:
+        raise ValueError(f"a number of a configuration does not fit: {numbers}") from error
+
+
 def _pack_ip(ip: IPAddress, number: int = 0) -> bytes:
-    return b"%c%b%b" % (ip.version, ip.packed, number.to_bytes(2, "big"))
+    return b"%c%b%b" % (ip.version, ip.packed, _pack("!H", number))
 
 
 def _pack_route(route: Route) -> bytes:
     target = _pack_ip(route.target.network_address, route.target.prefixlen)
     via = _pack_ip(route.via) if route.via is not None else _NO_ADDRESS
-    return target + via + _ROUTE_END.pack(route.flags, route.metric)
+    return target + via + _pack("!HH", route.flags, route.metric)
 
 
 def _read_route(reader: Reader) -> Route | None:
     target = read_endpoint(reader)
     via = read_endpoint(reader)
-    flags, metric = _ROUTE_END.unpack(reader.take(_ROUTE_END.size))
+    flags, metric = reader.u16(), reader.u16()
     return Route(_interface(target).network, via and via.ip, flags, metric) if target else None
 
 
@@ -306,7 +312,7 @@ def _read_dns(blob: bytes | None) -> DNS | None:
 
 def _read_specialists(blob: bytes) -> tuple[int, ...]:
     whole = min(len(blob) // 8, MAX_SPECIALISTS)
-    return unpack_from(f"!{whole}Q", blob)
+    return struct.unpack_from(f"!{whole}Q", blob)
 
 
 _MAX_URL: Final = 2047
