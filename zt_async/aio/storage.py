@@ -42,6 +42,10 @@ class Kind(Enum):
     PEER = ("peers.d", ".peer", 10)
     NETWORK = ("networks.d", ".conf", 16)
     NETWORK_SETTINGS = ("networks.d", ".local.conf", 16)
+    LOCAL_CONF = ("", "local.conf", 0)
+    AUTH_TOKEN = ("", "authtoken.secret", 0)
+    METRICS_TOKEN = ("", "metricstoken.secret", 0)
+    API_PORT = ("", "zerotier-one.port", 0)
 
     def file(self, name: str = "") -> str:
         """The path in a node's folder. Raises ValueError for what is no name of this kind."""
@@ -56,6 +60,9 @@ class Kind(Enum):
         found = re.fullmatch(f"([0-9a-f]{{{digits}}}){re.escape(ending)}", file)
         return found and found[1]
 
+
+SECRETS = frozenset((Kind.IDENTITY_SECRET, Kind.AUTH_TOKEN, Kind.METRICS_TOKEN))
+"""Files that nobody else may read."""
 
 OLDER_NAMES = {Kind.PLANET: "roots"}
 """What others called a file; read where the usual one is missing."""
@@ -199,7 +206,7 @@ class FileStorage:
                 return
             try:
                 await aiofiles.os.makedirs(path.parent, mode=0o700, exist_ok=True)
-                mode = 0o600 if kind is Kind.IDENTITY_SECRET else 0o644
+                mode = 0o600 if kind in SECRETS else 0o644
                 await _replace(path, data, mode, sync=kind is not Kind.PEER)
             except OSError as error:
                 raise _failure("write", path, error) from error
