@@ -19,7 +19,7 @@ from zt_async.aio.stores.feed import Feed
 from zt_async.aio.stores.group import GroupCommit
 from zt_async.aio.stores.lease import DRIFT, IdentityStatus, Lease, holder_name, lease_clock
 from zt_async.aio.stores.postgres_listener import HORIZON, Listener
-from zt_async.aio.stores.postgres_pool import Pool
+from zt_async.aio.stores.postgres_pool import COMMAND_TIMEOUT, Pool
 from zt_async.aio.stores.postgres_schema import MIGRATIONS
 from zt_async.aio.stores.rows import Row, key_of, member_of, network_of, range_of, row_of, seen_of
 from zt_async.controller.records import MemberRecord, NetworkRecord
@@ -53,6 +53,7 @@ UPDATE identity SET token = nextval('turn'), holder = NULL, expires = 'epoch' WH
 
 TTL: Final = 5.0  # s
 PATIENCE: Final = 10.0  # s that a call waits for a server that restarts
+TIME_PER_CHANGE: Final = 0.01  # s that a commit may take longer for each
 SHORTEST_WAIT: Final = 0.05  # s between two looks for a free identity
 
 
@@ -200,7 +201,11 @@ class PostgresStore:
         )
         results = await self._pool.run(
             lambda connection: connection.fetchval(
-                "SELECT commit_changes($1, $2, $3)", self._name, self._groups, f"[{commits}]"
+                "SELECT commit_changes($1, $2, $3)",
+                self._name,
+                self._groups,
+                f"[{commits}]",
+                timeout=COMMAND_TIMEOUT + sum(len(rows) for rows, _ in group) * TIME_PER_CHANGE,
             )
         )
         return [result and ERRORS[result[0]](result[1:]) for result in results]
