@@ -11,8 +11,7 @@ from typing import Any, TypeAlias, TypeVar, Unpack
 from zt_async.aio.controller_worker import Worker
 from zt_async.aio.driver import Driver
 from zt_async.aio.stores.memory import MemoryStore
-from zt_async.aio.stores.postgres import PostgresStore
-from zt_async.aio.stores.sqlite import SqliteStore
+from zt_async.aio.stores.place import Place, store_at
 from zt_async.context import Context
 from zt_async.controller import edits
 from zt_async.controller.batch import Batch
@@ -27,7 +26,7 @@ from zt_async.types import NetworkId, NodeAddress
 logger = logging.getLogger("zt_async.controller")
 
 T = TypeVar("T")
-StoreLike: TypeAlias = Store | str | os.PathLike[str] | None
+StoreLike: TypeAlias = Store | Place | None
 """A store, the path of an SQLite file, the URL of a PostgreSQL database, or None for memory."""
 
 
@@ -327,11 +326,7 @@ class _Door:
 def _store(store: StoreLike) -> Store:
     if store is None:
         return MemoryStore()
-    if isinstance(store, str) and store.startswith(("postgresql://", "postgres://")):
-        return PostgresStore(store)
-    if isinstance(store, str | os.PathLike):
-        return SqliteStore(store)
-    return store
+    return store_at(store) if isinstance(store, str | os.PathLike) else store
 
 
 def parse_network_id(network_id: NetworkId | int | str) -> NetworkId:

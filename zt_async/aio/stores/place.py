@@ -1,0 +1,22 @@
+"""The store that a place names: the path of an SQLite file, or the URL of a PostgreSQL database."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, TypeAlias
+
+from zt_async.aio.stores.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from zt_async.aio.stores.postgres import PostgresStore
+
+Place: TypeAlias = str | os.PathLike[str]
+
+
+def store_at(place: Place) -> SqliteStore | PostgresStore:
+    """The store, not open yet. Raises ImportError where PostgreSQL's needs a package that is not installed."""
+    if isinstance(place, str) and place.startswith(("postgresql://", "postgres://")):
+        from zt_async.aio.stores.postgres import PostgresStore
+
+        return PostgresStore(place)
+    return SqliteStore(place)
