@@ -15,6 +15,7 @@ from zt_async.aio.api import (
     start_server,
 )
 from zt_async.aio.datagram import DatagramTransport
+from zt_async.aio.frames import EthernetFrame, FrameStream
 from zt_async.aio.network import Network
 from zt_async.aio.node import Node, NodeStatus
 from zt_async.aio.server import Server
@@ -27,7 +28,10 @@ from zt_async.config import NodeConfig, StackConfig
 from zt_async.crypto.identity import Identity
 from zt_async.errors import (
     AccessDenied,
+    Conflict,
+    ControllerError,
     DecodeError,
+    FenceLost,
     IdentityCollision,
     IdentityError,
     NetworkError,
@@ -35,17 +39,26 @@ from zt_async.errors import (
     NetworkNotJoined,
     NodeFailed,
     NodeNotRunning,
+    NoSuchMember,
+    NoSuchNetwork,
     PortUnavailable,
+    RecordError,
     StorageError,
+    StoreError,
     WorldError,
     ZeroTierError,
 )
 from zt_async.events import (
     AddressAdded,
     AddressRemoved,
+    ControllerFailed,
     Event,
     EventsLost,
     IdentityCollided,
+    MemberAuthorized,
+    MemberConfigured,
+    MemberDeauthorized,
+    MemberWaiting,
     NetworkDown,
     NetworkInfo,
     NetworkJoined,
@@ -63,12 +76,15 @@ from zt_async.events import (
     PeerInfo,
     PeerRelayed,
     PeerUnreachable,
+    RouteAdded,
+    RouteRemoved,
     UserMessage,
     WorldChanged,
 )
 from zt_async.stack.tcp.options import TcpInfo
 from zt_async.types import DNS, Endpoint, MACAddress, MulticastGroup, NetworkId, NodeAddress, Route
 from zt_async.vl1.world import Root, World, WorldKey, WorldType
+from zt_async.vl2.settings import NetworkSettings
 
 __version__ = "0.1.0"
 
@@ -77,18 +93,28 @@ __all__ = [
     "AccessDenied",
     "AddressAdded",
     "AddressRemoved",
+    "Conflict",
+    "ControllerError",
+    "ControllerFailed",
     "DatagramTransport",
     "DecodeError",
     "Endpoint",
+    "EthernetFrame",
     "Event",
     "EventStream",
     "EventsLost",
+    "FenceLost",
     "FileStorage",
+    "FrameStream",
     "Identity",
     "IdentityCollided",
     "IdentityCollision",
     "IdentityError",
     "MACAddress",
+    "MemberAuthorized",
+    "MemberConfigured",
+    "MemberDeauthorized",
+    "MemberWaiting",
     "MemoryStorage",
     "MulticastGroup",
     "Network",
@@ -100,8 +126,11 @@ __all__ = [
     "NetworkNotFound",
     "NetworkNotJoined",
     "NetworkReady",
+    "NetworkSettings",
     "NetworkStatus",
     "NetworkUpdated",
+    "NoSuchMember",
+    "NoSuchNetwork",
     "Node",
     "NodeAddress",
     "NodeConfig",
@@ -120,14 +149,18 @@ __all__ = [
     "PeerRelayed",
     "PeerUnreachable",
     "PortUnavailable",
+    "RecordError",
     "Root",
     "Route",
+    "RouteAdded",
+    "RouteRemoved",
     "Server",
     "StackConfig",
     "Starting",
     "Storage",
     "StorageError",
     "StorageKind",
+    "StoreError",
     "StreamTransport",
     "TcpInfo",
     "UserMessage",

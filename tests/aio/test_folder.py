@@ -52,7 +52,7 @@ async def test_the_files_of_a_node(bare_world, tmp_path):
     assert found["identity.secret"] == identity.secret_text().encode()
     assert found["identity.public"] == str(identity).encode()
     assert found["planet"] == bare_world.planet.to_bytes()
-    assert found[f"networks.d/{bare_world.network_id}.conf"] == b""
+    assert found[f"networks.d/{bare_world.network_id}.conf"] == b"\n"
     peers = {f"peers.d/{peer.address}.peer" for peer in (bare_world.root, other)}
     assert set(found) == {
         *("identity.secret", "identity.public", "planet", f"networks.d/{bare_world.network_id}.conf"),
@@ -174,12 +174,13 @@ async def test_a_folder_of_another_node(bare_world, tmp_path, planet):
     before = files(tmp_path)
     node = await bare_world.start(1, tmp_path)
     assert node.address == throwaway_identity(1).address
-    assert list(node.networks) == [ad_hoc]
+    assert set(node.networks) == {CONTROLLED, ad_hoc}
+    assert node.networks[CONTROLLED].status == zt.NetworkStatus.REQUESTING_CONFIGURATION
     await node.online()
     stream = node.events()
     await node.stop()
     networks = {event.network.id async for event in stream if hasattr(event, "network")}
-    assert networks == {ad_hoc}
+    assert networks == {CONTROLLED, ad_hoc}
     after = files(tmp_path)
     assert after.pop(f"peers.d/{bare_world.root.address}.peer")
     if planet == "roots":

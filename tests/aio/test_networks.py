@@ -56,16 +56,6 @@ async def test_what_is_no_network_id(bare_world, bad):
     assert node.networks == {}
 
 
-async def test_a_network_with_a_controller_is_for_a_later_version(bare_world):
-    node = await bare_world.start(1)
-    with pytest.raises(
-        zt.NetworkError, match=r"8056c2e21c000001: has a controller.*ad-hoc networks only"
-    ) as caught:
-        await node.join("8056c2e21c000001")
-    assert caught.value.network_id == 0x8056C2E21C000001
-    assert node.networks == {}
-
-
 @pytest.mark.parametrize("nowhere", ["ff1f401b58000000", "ff00010000000002"])
 async def test_an_ad_hoc_id_that_stands_for_no_network(bare_world, nowhere):
     """Ports that run backwards, and an ID of neither form."""
@@ -168,18 +158,4 @@ async def test_both_ends_of_a_wait_for_a_network_that_is_left(bare_world):
     assert not waiting.done()
     await network.leave()
     with pytest.raises(zt.NetworkNotJoined):
-        await waiting
-
-
-async def test_a_refusal_reaches_who_waits(bare_world):
-    node = await bare_world.start(1)
-    network = await node.join(bare_world.network_id)
-    vl2 = node.core.vl2
-    core = vl2.networks[network.id]
-    core.config = None
-    waiting = asyncio.create_task(network.ready())
-    await turns(3)
-    vl2._set_failure(core, zt.NetworkStatus.ACCESS_DENIED)
-    node._driver.schedule()
-    with pytest.raises(zt.AccessDenied, match="authorize"):
         await waiting

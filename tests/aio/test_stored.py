@@ -1,6 +1,7 @@
 import json
 import os
 import time
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from zt_async.aio.stored import PeerRecord
 from zt_async.crypto.identity import Identity
 from zt_async.errors import DecodeError, IdentityError, StorageError, WorldError
 from zt_async.types import Endpoint, NetworkId
+from zt_async.vl2.settings import NetworkSettings
 from zt_async.wire.verbs import Version
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -195,9 +197,45 @@ async def test_joined_networks_are_those_with_a_file(storage, tmp_path):
     (tmp_path / "networks.d" / f"{one}.local.conf").write_bytes(b"allowManaged=1\n")
     await stored.add_network(storage, one)
     await stored.add_network(storage, two)
-    assert await stored.load_networks(storage) == [one, two]
+    assert await stored.load_networks(storage) == [
+        (one, b"nwid=8056c2e21c000001", NetworkSettings()),
+        (two, b"", NetworkSettings()),
+    ]
     assert await storage.load(Kind.NETWORK, str(one)) == b"nwid=8056c2e21c000001\n"
-    assert await storage.load(Kind.NETWORK, str(two)) == b""
+    assert await storage.load(Kind.NETWORK, str(two)) == b"\n"
+    await stored.save_network(storage, two, b"nwid=ff00160016000000\nn=x")
     await stored.delete_network(storage, one)
-    assert await stored.load_networks(storage) == [two]
+    assert await stored.load_networks(storage) == [(two, b"nwid=ff00160016000000\nn=x", NetworkSettings())]
     assert os.listdir(tmp_path / "networks.d") == [f"{two}.conf"]
+
+
+SETTINGS = [
+    NetworkSettings(),
+    NetworkSettings(allow_managed=False),
+    NetworkSettings(allow_global=True, allow_default=True, allow_dns=True),
+    NetworkSettings(managed_prefixes=(ip_network("10.0.0.0/8"), ip_network("fd00::/8"))),
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+async def test_local_settings_of_a_network(storage, settings):
+    network_id = NetworkId.parse("8056c2e21c000001")
+    await stored.add_network(storage, network_id)
+    await stored.save_settings(storage, network_id, settings)
+    assert await stored.load_networks(storage) == [(network_id, b"", settings)]
+
+
+def test_local_settings_that_others_wrote():
+    decode = stored.decode_settings
+    assert decode(b"allowManaged=true\nallowGlobal=1") == NetworkSettings(allow_global=True)
+    assert decode(b"allowManaged=0") == NetworkSettings(allow_managed=False)
+    listed = decode(b"allowManaged=10.0.0.0/8,nonsense, 172.16.5.0/12 ,\nallowDNS=1\n")
+    assert listed.managed_prefixes == (ip_network("10.0.0.0/8"), ip_network("172.16.0.0/12"))
+    assert listed.allow_managed
+    assert listed.allow_dns
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_local_settings(data):
+    settings = stored.decode_settings(data)
+    assert stored.decode_settings(stored.encode_settings(settings)) == settings

@@ -5,40 +5,22 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from tests.vectors.registry import Case, NotBuilt, vector_kind
-from tests.vectors.rules_kinds import rules_of
+from tests.vectors.registry import Case, vector_kind
 from zt_async.config import NodeConfig
 from zt_async.crypto.identity import Identity
 from zt_async.crypto.keys import SessionKey
 from zt_async.testing import SimClock, seeded_context
-from zt_async.types import Endpoint, NetworkId, NodeAddress
+from zt_async.types import Endpoint, NodeAddress
 from zt_async.vl1.core import VL1
-from zt_async.vl1.handshake import OWN_VERSION
 from zt_async.vl1.peer import Peer
-from zt_async.vl1.sender import make_body
 from zt_async.vl1.topology import Topology
 from zt_async.vl1.world import World, WorldKey, WorldType
-from zt_async.vl2.core import VL2
-from zt_async.vl2.network import Network
-from zt_async.wire.network_config import ROLE_BRIDGE, NetworkConfig
-from zt_async.wire.packet import ErrorCode, Suite, Verb, split, split_evenly
-from zt_async.wire.rules import Rule, RuleType
+from zt_async.wire.packet import Suite, Verb, split, split_evenly
 from zt_async.wire.verbs import (
-    ExtFrame,
     Hello,
     HelloReply,
-    Rendezvous,
-    decode_direct_paths,
-    decode_error,
     decode_moons,
-    decode_user_message,
-    decode_whois,
-    encode_direct_paths,
-    encode_error,
-    encode_frame,
     encode_moons,
-    encode_user_message,
-    encode_whois,
 )
 
 unhex = bytes.fromhex
@@ -340,198 +322,3 @@ def _own_identity(address: NodeAddress, worlds: list[World]) -> Identity:
             if root.identity.address == address:
                 return Identity(address, root.identity.public_key, bytes(range(64)))
     return Identity(address, bytes(64), bytes(range(64)))
-
-
-# payloads
-
-_NETWORK = NetworkId.parse("4449784f6100face")
-_VL1_VERBS = (
-    *("HELLO", "OK", "ERROR", "WHOIS", "RENDEZVOUS", "FRAME", "EXT_FRAME", "ECHO", "PUSH_DIRECT_PATHS"),
-    *("USER_MESSAGE", "NOP", "?"),
-)
-_NEEDS_CREDENTIALS = "needs membership certificates or multicast groups"
-
-
-@vector_kind("payloads_sent")
-def check_payloads_sent(case: Case, fields: dict[str, str]) -> None:
-    if case["verb_name"] not in _VL1_VERBS:
-        raise NotBuilt(case["verb_name"])
-    payload = unhex(case["payload"])
-    assert join_fields(case["fields"]) == payload
-    assert Verb[case["verb_name"]] == case["verb"]
-    values = [field["value"] for field in case["fields"]]
-    context = case.get("context", {})
-    compressible = case["verb"] in (Verb.USER_MESSAGE, Verb.PUSH_DIRECT_PATHS)
-    index = int(case["name"].partition("#")[2] or 0)
-    match case["verb"]:
-        case Verb.FRAME:
-            assert _made_of_frame(case, context) == bytes((Verb.FRAME,)) + payload
-            made = encode_frame(NetworkId.parse(values[0]), context["ethertype"], unhex(context["frame"]))
-        case Verb.EXT_FRAME:
-            ext = ExtFrame.decode(payload)
-            assert str(ext.destination).replace(":", "") == context["tap_destination_mac"]
-            assert str(ext.source).replace(":", "") == context["tap_source_mac"]
-            assert ext.ethertype == context["ethertype"]
-            assert unhex(context["frame"]).startswith(ext.data)
-            made = ext.encode()
-        case Verb.PUSH_DIRECT_PATHS:
-            endpoints = [Endpoint.parse(text) for text in context["paths"]]
-            made = encode_direct_paths(endpoints)[index]
-            assert {path.endpoint for path in decode_direct_paths(payload)} <= set(endpoints)
-        case Verb.WHOIS:
-            made = encode_whois([NodeAddress.parse(value) for value in values])
-            assert decode_whois(payload) == [NodeAddress.parse(value) for value in values]
-        case Verb.RENDEZVOUS:
-            peer, at = ("second", "second_at") if index == 0 else ("first", "first_at")
-            meeting = Rendezvous(NodeAddress.parse(context[peer]), Endpoint.parse(context[at]))
-            made = meeting.encode()
-            assert Rendezvous.decode(payload) == meeting
-            assert case["destination"] == context["first" if index == 0 else "second"]
-        case Verb.USER_MESSAGE:
-            made = encode_user_message(int(values[0], 16), unhex(values[1]) if len(values) > 1 else b"")
-            assert encode_user_message(*decode_user_message(payload)) == payload
-        case Verb.ECHO:
-            made = b""
-        case Verb.ERROR:
-            in_re, packet_id, code, data = decode_error(payload)
-            assert [in_re, f"{packet_id:016x}", code] == values[:3]
-            made = encode_error(in_re, packet_id, ErrorCode(code), data)
-        case _:
-            raise AssertionError(f"no check for {case['verb_name']}")
-    assert made == payload
-    assert case["valid"]
-    assert case["cipher"] == Suite.AES  # both sides are modern and have exchanged HELLOs
-    body = make_body(Verb(case["verb"]), payload, compressible=compressible)
-    assert bool(body[0] & 0x80) is case["compressed_on_wire"]
-
-
-def _made_of_frame(case: Case, context: dict[str, Any]) -> bytes:
-    """The body that a network makes of an Ethernet frame."""
-    own, member = NodeAddress.parse(case["source"]), NodeAddress.parse(case["destination"])
-    network = Network(_NETWORK, own)
-    network.configure(NetworkConfig(network_id=_NETWORK, issued_to=own, private=False, rules=_ACCEPT_ALL))
-    frame = (
-        int(context["tap_destination_mac"], 16),
-        int(context["tap_source_mac"], 16),
-        context["ethertype"],
-        unhex(context["frame"]),
-    )
-    bodies, back = network.outgoing([frame])
-    assert not back
-    return bodies[member][0]
-
-
-_ACCEPT_ALL = (Rule(RuleType.ACTION_ACCEPT),)
-
-
-@vector_kind("payloads_received")
-def check_payloads_received(case: Case, fields: dict[str, str]) -> None:
-    situation = case["situation"]
-    if case["verb_name"] not in (*_VL1_VERBS, "NETWORK_CONFIG_REQUEST"):
-        raise NotBuilt(case["verb_name"])
-    certificates = situation["network_private"] and (situation["b_is_member"] or "com" in case["name"])
-    if case["verb_name"] in ("FRAME", "EXT_FRAME", "ERROR") and (
-        ("FRAME" in case["verb_name"] and certificates)
-        or case["name"] == "error-need-credentials"
-        or "groups_not_announced_lately" in situation
-        or "known_members" in situation
-    ):
-        raise NotBuilt(_NEEDS_CREDENTIALS)
-    identities = {name: Identity.parse(text) for name, text in fields["identities"].items()}  # type: ignore[attr-defined]
-    node = _Situation(identities, situation)
-    payload = unhex(case["payload"])
-    if case.get("fields"):
-        assert join_fields(case["fields"]) == payload
-    sender = node.by_address[case["from"]]
-    key = sender.agree(node.self)
-    hops = case.get("hops", 0)
-    packet = key.seal(
-        unhex(case["packet_id"]),
-        node.self.address.packed + sender.address.packed,
-        0,
-        bytes((case["verb"],)) + payload,
-        Suite.SALSA,
-    )
-    packet = packet[:18] + bytes((packet[18] | hops,)) + packet[19:]
-    node.vl1.receive_datagrams(SOCKET, node.at[sender.address], [packet], NOW)
-    node.vl2.receive_packets(node.vl1.take_packets(), NOW)
-
-    sent = Sent(node.vl1, {identity.address: node.self.agree(identity) for identity in identities.values()})
-    got = sorted((str(to), at, verb & 0x1F, data.hex()) for to, at, verb, data, _ in sent.packets)
-    expected = sorted((s["to"], s["at"], s["verb"], s["payload"]) for s in case["sends"])
-    pushes = [packet for packet in got if packet[2] == Verb.PUSH_DIRECT_PATHS]
-    assert [packet for packet in got if packet not in pushes] == expected
-    delivered = [
-        {
-            "source_mac": f"{source:012x}",
-            "destination_mac": f"{destination:012x}",
-            "ethertype": ethertype,
-            "frame": data.hex(),
-        }
-        for frames in node.vl2.take_frames().values()
-        for destination, source, ethertype, data in frames
-    ]
-    assert delivered == case["delivers"]
-    messages = [event.data.hex() for event in node.vl1.take_events() if hasattr(event, "data")]
-    assert messages == case.get("user_messages", [])
-    network = node.vl2.networks[_NETWORK]
-    if "network_status_after" in case:
-        assert network.status == case["network_status_after"]
-    routes = {f"{mac:012x}": str(member) for mac, member in network.bridge_routes.items()}
-    assert routes == case.get("bridge_routes_after", {})
-    changed = network.status != 1
-    assert case["valid"] is bool(expected or delivered or messages or routes or changed)
-
-
-class _Situation:
-    """The node under test and what it knows: a root, B, a controller and D, and one joined network."""
-
-    def __init__(self, identities: dict[str, Identity], situation: dict[str, Any]) -> None:
-        self.self = identities["self"]
-        self.by_address = {str(identity.address): identity for identity in identities.values()}
-        root = identities["root"]
-        self.at = {
-            root.address: Endpoint("198.51.100.1", 9993),
-            identities["b"].address: Endpoint("198.51.100.3", 20002),
-            identities["controller"].address: Endpoint("198.51.100.4", 20003),
-        }
-        key = WorldKey.generate(lambda size: bytes(range(size)))
-        planet = World.make(
-            WorldType.PLANET,
-            77,
-            [(root, [self.at[root.address]])],
-            signing_key=key,
-            timestamp=1_600_000_000_000,
-        )
-        self.vl1 = make_vl1(self.self, planet)
-        for name in ("root", "b", "controller", "d"):
-            peer = self.vl1.topology.add_peer(identities[name], NOW)
-            peer.version = OWN_VERSION
-            peer.replied_hello = True
-            if peer.address in self.at:
-                path = self.vl1.paths.keep(self.vl1.paths.find(SOCKET, self.at[peer.address]))
-                path.last_receive = NOW
-                peer.learn(path, NOW)
-            peer.last_receive = NOW
-        self.vl2 = VL2(self.vl1, self.vl1.context)
-        network = self.vl2.join(_NETWORK, NOW)
-        assert str(_NETWORK) == situation["network_id"]
-        specialists = [
-            identities[name].address | ROLE_BRIDGE
-            for name, flag in (("self", "self_is_bridge"), ("b", "b_is_bridge"))
-            if situation.get(flag)
-        ]
-        self.vl2.configure(
-            network,
-            NetworkConfig(
-                network_id=_NETWORK,
-                issued_to=self.self.address,
-                private=situation["network_private"],
-                timestamp=1_700_000_000_000,
-                credential_max_delta=600_000,
-                flags=2,
-                multicast_limit=situation["multicast_limit"],
-                rules=rules_of(situation["rules"]) if "rules" in situation else _ACCEPT_ALL,
-                specialists=tuple(specialists),
-            ),
-        )

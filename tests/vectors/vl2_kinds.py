@@ -9,6 +9,7 @@ from tests.vectors.rules_kinds import rules_of
 from tests.vectors.vl1_kinds import make_vl1
 from zt_async.crypto.identity import Identity
 from zt_async.events import NetworkStatus
+from zt_async.testing import SimClock, seeded_context
 from zt_async.types import NetworkId, NodeAddress
 from zt_async.vl2.addressing import member_mac
 from zt_async.vl2.adhoc import NoSuchNetwork, ad_hoc_config
@@ -46,13 +47,13 @@ def check_adhoc_networks(case: Case, fields: dict[str, str]) -> None:
     assert config.specialists == tuple(int(text, 16) for text in wanted["specialists"])
     assert config.rules == rules_of(wanted["rules"])
     info = network.info()
-    assert (info.name, info.addresses, info.mtu) == (config.name, config.addresses, config.mtu)
+    assert (info.name, info.assigned_addresses, info.mtu) == (config.name, config.addresses, config.mtu)
 
 
 @vector_kind("ndp_emulation")
 def check_ndp_emulation(case: Case, fields: dict[str, str]) -> None:
     network_id, own = NetworkId.parse(case["network_id"]), NodeAddress.parse(case["address"])
-    network = Network(network_id, own)
+    network = Network(network_id, own, seeded_context("ndp", SimClock()))
     source = int(case["source_mac"], 16)
     assert source == member_mac(network_id, own)
     network.configure(
@@ -65,7 +66,7 @@ def check_ndp_emulation(case: Case, fields: dict[str, str]) -> None:
         )
     )
     frame = (int(case["destination_mac"], 16), source, 0x86DD, unhex(case["frame"]))
-    _, back = network.outgoing([frame])
+    network.outgoing([frame], 0.0)
     replies = [
         {
             "source_mac": f"{from_mac:012x}",
@@ -73,7 +74,7 @@ def check_ndp_emulation(case: Case, fields: dict[str, str]) -> None:
             "ethertype": ethertype,
             "frame": data.hex(),
         }
-        for to_mac, from_mac, ethertype, data in back
+        for to_mac, from_mac, ethertype, data in network.back
     ]
     assert replies == case["replies"]
     assert case["valid"] is bool(replies)

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
+from zt_async.aio.frames import FrameStream
 from zt_async.aio.resolve import Host
 from zt_async.errors import AccessDenied, NetworkNotFound
 from zt_async.events import NetworkInfo, NetworkStatus
-from zt_async.types import IPInterface, MACAddress, NetworkId, Route
+from zt_async.types import DNS, IPInterface, IPNetwork, MACAddress, NetworkId, Route
+from zt_async.vl2.settings import NetworkSettings
 
 if TYPE_CHECKING:
+    from zt_async.aio.networks import Networks
     from zt_async.aio.node import Node
+
+
+class NetworkChoices(TypedDict, total=False):
+    """The settings of one network by name: the fields of NetworkSettings, which tells what they mean."""
+
+    allow_managed: bool
+    managed_prefixes: tuple[IPNetwork, ...]
+    allow_global: bool
+    allow_default: bool
+    allow_dns: bool
 
 
 class Network:
@@ -20,8 +34,9 @@ class Network:
     They raise NetworkNotJoined once the network was left, or its node stopped.
     """
 
-    def __init__(self, node: Node, network_id: NetworkId) -> None:
+    def __init__(self, node: Node, networks: Networks, network_id: NetworkId) -> None:
         self._node = node
+        self._networks = networks
         self.id = network_id
 
     @property
@@ -69,16 +84,27 @@ class Network:
         """The routes that the network gives its members."""
         return self.info.routes
 
-    async def ready(self) -> None:
-        """Wait until the network is configured.
+    @property
+    def dns(self) -> DNS | None:
+        """The search domain and servers that the network names, if ``allow_dns`` is set."""
+        return self.info.dns
 
-        Raises NetworkNotFound or AccessDenied when it will not be, and NetworkNotJoined when it is left meanwhile.
+    @property
+    def settings(self) -> NetworkSettings:
+        """What the network may decide for this node."""
+        return self._node.core.settings(self.id)
+
+    async def ready(self, *, wait_for_authorization: bool = True) -> None:
+        """Wait until the network is configured, which on a private network takes until somebody authorizes this node.
+
+        Raises NetworkNotFound when its controller does not know it, NetworkNotJoined when it is left meanwhile, and
+        AccessDenied instead of waiting where ``wait_for_authorization`` is False.
         """
         with self._node.events() as events:
             while (status := self._status_now()) != NetworkStatus.OK:
                 if status == NetworkStatus.NOT_FOUND:
                     raise NetworkNotFound(self.id, "does not exist")
-                if status == NetworkStatus.ACCESS_DENIED:
+                if status == NetworkStatus.ACCESS_DENIED and not wait_for_authorization:
                     raise AccessDenied(self.id, "refuses this node; its controller has to authorize it")
                 await anext(events, None)
 
@@ -92,6 +118,19 @@ class Network:
         Raises OSError; waits for ever where nobody answers.
         """
         return await self._node.ping(host, size=size)
+
+    async def configure(self, **changes: Unpack[NetworkChoices]) -> None:
+        """Change what the network may decide for this node; kept in its folder. See NetworkSettings."""
+        self._node.check_running()
+        await self._networks.configure(self.id, dataclasses.replace(self.settings, **changes))
+
+    def frames(self, *, own: bool = False) -> FrameStream:
+        """The raw Ethernet frames that arrive from now on, and the way to send some.
+
+        ``own`` adds those that this node's own stack sends. Raises NetworkNotJoined.
+        """
+        self._node.check_running()
+        return self._networks.frames(self, own=own)
 
     async def leave(self) -> None:
         """Leave the network: its connections fail with ENETDOWN. Raises NetworkNotJoined."""

@@ -18,7 +18,8 @@ from zt_async.aio import connect, datagram, server
 from zt_async.aio.connect import ConnectOptions
 from zt_async.aio.datagram import DatagramOptions, DatagramProtocolT, DatagramTransport
 from zt_async.aio.driver import Driver
-from zt_async.aio.network import Network
+from zt_async.aio.network import Network, NetworkChoices
+from zt_async.aio.networks import Networks
 from zt_async.aio.ping import ping
 from zt_async.aio.registry import register, unregister
 from zt_async.aio.resolve import Host, Port, resolve_host
@@ -33,16 +34,12 @@ from zt_async.context import Context
 from zt_async.crypto.identity import Identity
 from zt_async.errors import (
     IdentityCollision,
-    NetworkError,
-    NetworkNotFound,
-    NetworkNotJoined,
     NodeFailed,
     NodeNotRunning,
 )
 from zt_async.events import (
     Event,
     IdentityCollided,
-    NetworkStatus,
     NodeDown,
     NodeOffline,
     NodeOnline,
@@ -52,6 +49,7 @@ from zt_async.events import (
 )
 from zt_async.node import Node as Core
 from zt_async.types import NetworkId, NodeAddress
+from zt_async.vl2.settings import NetworkSettings
 from zt_async.wire.packet import Verb
 from zt_async.wire.verbs import encode_user_message
 
@@ -111,8 +109,7 @@ class Node:
         self._udp = udp or UdpSockets(config)
         self._state = State(path, storage, identity, roots, config, self._context)
         self._driver: Driver
-        self._networks: dict[NetworkId, Network] = {}
-        self._joins: Counter[Network] = Counter()  # how many joins, done or still waiting, hold a network
+        self._networks: Networks
         self._streams: WeakValueDictionary[int, EventStream] = WeakValueDictionary()
         self._stream_numbers = itertools.count()
         self._rebind: asyncio.TimerHandle
@@ -139,6 +136,7 @@ class Node:
                 core.vl1.topology.offer(moon, always_accept_new=True)
             for peer, endpoints in state.peers:
                 core.vl1.add_known_peer(peer, endpoints, now)
+            self._networks = Networks(self, driver, state)
             driver.start()
         except BaseException:  # nothing may stay behind of a node that did not come up
             self._udp.close()
@@ -147,9 +145,7 @@ class Node:
         self._running = True
         register(self)
         loop.call_soon(self._tell, NodeUp(address=self.address))  # for those who subscribe at once
-        for network_id in state.networks:
-            if network_id.is_ad_hoc:
-                self._enter(network_id)
+        self._networks.restore(state.networks)
         driver.schedule()
         self._rebind = loop.call_later(REBIND_INTERVAL, self._on_rebind, loop.time() + REBIND_INTERVAL)
         logger.info("node %s is up", self.address)
@@ -180,8 +176,7 @@ class Node:
         finally:
             driver.end(ended, draining=True)
             driver.pump()
-            for network in list(self._networks.values()):
-                driver.call(self._leave, network)
+            self._networks.leave_all()
             driver.stop()
             driver.call(self._tell_last_events)
             for stream in self._streams.values():
@@ -327,61 +322,34 @@ class Node:
     @property
     def networks(self) -> dict[NetworkId, Network]:
         """The joined networks by ID; none once the node has stopped."""
-        return dict(self._networks)
+        return dict(self._networks.joined)
 
-    async def join(self, network_id: NetworkId | int | str) -> Network:
+    async def join(
+        self,
+        network_id: NetworkId | int | str,
+        *,
+        wait_for_authorization: bool = True,
+        **choices: Unpack[NetworkChoices],
+    ) -> Network:
         """Join a network, and wait until its addresses are assigned. Joining again is no error.
+
+        A private network assigns them when its controller's owner has authorized this node: bound the wait with
+        ``asyncio.timeout``, or let ``wait_for_authorization=False`` raise AccessDenied. ``choices`` are fields of
+        NetworkSettings, which tell what the network may decide for this node; they are kept in its folder.
 
         Raises ValueError for what is no network ID, NetworkNotFound, AccessDenied, StorageError; then, and when it is
         cancelled, the node is not on the network, unless it was joined otherwise.
         """
         self.check_running()
-        network_id = _network_id(network_id)
-        if not network_id.is_ad_hoc:
-            raise NetworkError(
-                network_id,
-                "has a controller; this version joins ad-hoc networks only, whose IDs begin with ff",
-            )
-        network = self._enter(network_id)
-        try:
-            if network.status == NetworkStatus.REQUESTING_CONFIGURATION:  # an ad-hoc ID of no known form
-                raise NetworkNotFound(network_id, "does not exist")
-            await network.ready()
-            await self._state.add_network(network_id)
-        except BaseException as error:
-            if network in self._joins:
-                self._joins[network] -= 1
-                if not self._joins[network]:
-                    self._leave(network)
-                    if isinstance(error, asyncio.CancelledError):
-                        self._state.forget_network(network_id)
-            raise
-        return network
-
-    def _enter(self, network_id: NetworkId) -> Network:
-        network = self._networks.get(network_id)
-        if network is None:
-            self.core.join(network_id, self._driver.now())
-            self._driver.schedule()
-            network = self._networks[network_id] = Network(self, network_id)
-        self._joins[network] += 1
-        return network
+        settings = NetworkSettings(**choices) if choices else None
+        return await self._networks.join(
+            _network_id(network_id), settings, wait_for_authorization=wait_for_authorization
+        )
 
     async def leave(self, network_id: NetworkId | int | str) -> None:
         """Leave a network: its connections fail with ENETDOWN. Raises NetworkNotJoined."""
         self.check_running()
-        network_id = _network_id(network_id)
-        network = self._networks.get(network_id)
-        if network is None:
-            raise NetworkNotJoined(network_id, "is not joined")
-        self._leave(network)
-        await self._state.remove_network(network_id)
-
-    def _leave(self, network: Network) -> None:
-        del self._networks[network.id]
-        del self._joins[network]
-        self.core.leave(network.id, self._driver.now())
-        self._driver.schedule()
+        await self._networks.leave(_network_id(network_id))
 
     # Peers and worlds
 

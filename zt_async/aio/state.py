@@ -12,7 +12,7 @@ import aiofiles
 
 from zt_async.aio import stored
 from zt_async.aio.storage import FileStorage, MemoryStorage, Storage
-from zt_async.aio.stored import PeerRecord
+from zt_async.aio.stored import PeerRecord, StoredNetwork
 from zt_async.config import NodeConfig
 from zt_async.context import Context
 from zt_async.crypto.identity import Identity
@@ -20,6 +20,7 @@ from zt_async.errors import IdentityError, StorageError, WorldError
 from zt_async.types import Endpoint, NetworkId
 from zt_async.vl1.peer import Peer
 from zt_async.vl1.world import World, WorldType, should_replace
+from zt_async.vl2.settings import NetworkSettings
 
 StrPath: TypeAlias = str | os.PathLike[str]
 T = TypeVar("T")
@@ -58,7 +59,7 @@ class State:
         self.planet: World
         self.moons: list[World] = []
         self.peers: list[tuple[Identity, tuple[Endpoint, ...]]] = []
-        self.networks: list[NetworkId] = []
+        self.networks: list[StoredNetwork] = []
 
     async def open(self) -> None:
         """Read everything. Raises StorageError, IdentityError or WorldError; then nothing was changed."""
@@ -138,6 +139,16 @@ class State:
         """Note that a network was joined."""
         if self._config.cache_networks:
             await self._finish(stored.add_network, self._storage, network_id)
+
+    async def save_settings(self, network_id: NetworkId, settings: NetworkSettings) -> None:
+        """Keep a network's local settings."""
+        if self._config.cache_networks:
+            await self._finish(stored.save_settings, self._storage, network_id, settings)
+
+    def save_network(self, network_id: NetworkId, config: bytes) -> None:
+        """Keep a network's configuration; what cannot be written is reported to the loop's exception handler."""
+        if self._config.cache_networks:
+            self._in_background(stored.save_network, self._storage, network_id, config)
 
     async def remove_network(self, network_id: NetworkId) -> None:
         """Note that a network was left."""

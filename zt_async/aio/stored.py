@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ipaddress
 from typing import NamedTuple
 
 from zt_async.aio.storage import Kind, Storage
 from zt_async.crypto.identity import Identity
 from zt_async.errors import DecodeError, IdentityError, WorldError
-from zt_async.types import Endpoint, NetworkId
+from zt_async.types import Endpoint, IPNetwork, NetworkId
 from zt_async.vl1.world import World, WorldType
+from zt_async.vl2.settings import NetworkSettings
 from zt_async.wire.buffer import Reader
+from zt_async.wire.dictionary import Dictionary
 from zt_async.wire.inetaddress import pack_endpoint, read_endpoint
 from zt_async.wire.verbs import Version
 
 PEER_RECORD_VERSION = 2
 PEER_LIFETIME = 30 * 86_400.0  # seconds
 MAX_PEER_ENDPOINTS = 64
+SHORTEST_PREFIXES = 5  # bytes of allowManaged, beyond which it is a list of prefixes
+MAX_PREFIXES_TEXT = 8192
 
 
 class PeerRecord(NamedTuple):
@@ -146,15 +152,74 @@ async def save_peer(storage: Storage, peer: PeerRecord) -> None:
     await storage.save(Kind.PEER, peer.to_bytes(), str(peer.identity.address))
 
 
-async def load_networks(storage: Storage) -> list[NetworkId]:
+class StoredNetwork(NamedTuple):
+    """A network that was joined and not left."""
+
+    id: NetworkId
+    config: bytes
+    """Its last configuration, as the controller wrote it; empty where there is none."""
+    settings: NetworkSettings
+
+
+async def load_networks(storage: Storage) -> list[StoredNetwork]:
     """The networks that were joined and not left: those with a file, be it empty."""
-    return [NetworkId.parse(name) for name in await storage.names(Kind.NETWORK)]
+    networks = []
+    for name in await storage.names(Kind.NETWORK):
+        config = await storage.load(Kind.NETWORK, name) or b""
+        settings = decode_settings(await storage.load(Kind.NETWORK_SETTINGS, name) or b"")
+        networks.append(StoredNetwork(NetworkId.parse(name), config.strip(b"\n"), settings))
+    return networks
 
 
 async def add_network(storage: Storage, network_id: NetworkId) -> None:
     """Note that a network was joined, keeping its configuration if there is one."""
     if await storage.load(Kind.NETWORK, str(network_id)) is None:
-        await storage.save(Kind.NETWORK, b"", str(network_id))
+        await storage.save(Kind.NETWORK, b"\n", str(network_id))
+
+
+async def save_network(storage: Storage, network_id: NetworkId, config: bytes) -> None:
+    """Keep a network's configuration."""
+    await storage.save(Kind.NETWORK, config, str(network_id))
+
+
+async def save_settings(storage: Storage, network_id: NetworkId, settings: NetworkSettings) -> None:
+    """Keep the local settings of a network."""
+    await storage.save(Kind.NETWORK_SETTINGS, encode_settings(settings), str(network_id))
+
+
+def encode_settings(settings: NetworkSettings) -> bytes:
+    """The text of ``<network>.local.conf`` (vl2.md 10)."""
+    text = Dictionary()
+    if settings.allow_managed and settings.managed_prefixes:
+        text.put_text("allowManaged", ",".join(map(str, settings.managed_prefixes)))
+    else:
+        text.put_bool("allowManaged", settings.allow_managed)
+    text.put_bool("allowGlobal", settings.allow_global)
+    text.put_bool("allowDefault", settings.allow_default)
+    text.put_bool("allowDNS", settings.allow_dns)
+    return text.encode()
+
+
+def decode_settings(data: bytes) -> NetworkSettings:
+    """Read such a text, as leniently as other nodes do: what is no prefix is left out."""
+    text = Dictionary.decode(data)
+    managed = text.get_text("allowManaged", MAX_PREFIXES_TEXT)
+    prefixes = _prefixes(managed) if len(managed) > SHORTEST_PREFIXES else ()
+    return NetworkSettings(
+        allow_managed=bool(prefixes) or text.get_bool("allowManaged", True),
+        managed_prefixes=prefixes,
+        allow_global=text.get_bool("allowGlobal"),
+        allow_default=text.get_bool("allowDefault"),
+        allow_dns=text.get_bool("allowDNS"),
+    )
+
+
+def _prefixes(text: str) -> tuple[IPNetwork, ...]:
+    prefixes = []
+    for entry in text.split(","):
+        with contextlib.suppress(ValueError):
+            prefixes.append(ipaddress.ip_network(entry.strip(), strict=False))
+    return tuple(prefixes)
 
 
 async def delete_network(storage: Storage, network_id: NetworkId) -> None:

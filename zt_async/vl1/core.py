@@ -274,6 +274,13 @@ class VL1:
         peer = self.topology.peers.get(address)
         return peer.identity if peer else None
 
+    def identify(self, address: NodeAddress, now: float) -> Identity | None:
+        """The identity of a node; where it is not known it is asked for."""
+        identity = self.identity_of(address)
+        if identity is None:
+            self.whois.request(address, now)
+        return identity
+
     def own_endpoints(self, now: float) -> list[Endpoint]:
         """Where others may find us: our addresses on this host, and those that others have seen."""
         candidates = dict.fromkeys((*self.local_endpoints, *self._surface.endpoints(now)))
