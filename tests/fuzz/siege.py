@@ -12,6 +12,7 @@ from zt_async.types import Endpoint
 from zt_async.vl1.counters import DATAGRAMS, MALFORMED, OTHERS, PACKETS
 from zt_async.vl2.counters import IN, NOT_TAKEN, OUT
 from zt_async.vl2.counters import MALFORMED as FRAME_MALFORMED
+from zt_async.vl2.counters import OTHERS as FRAME_OTHERS
 from zt_async.wire.packet import Verb
 from zt_async.wire.verbs import encode_user_message, encode_whois
 
@@ -138,7 +139,7 @@ class Siege:
         frames = {name: n for name, n in vl2.items() if name.startswith("in: ")}
         assert sum(frames.values()) == self.handed
         assert all(name in IN or name.startswith((NOT_TAKEN, FRAME_MALFORMED)) for name in frames)
-        assert vl2.keys() - frames.keys() <= OUT.keys()
+        assert vl2.keys() - frames.keys() <= OUT.keys() | FRAME_OTHERS.keys()
         assert all(n >= 0 for counters in (vl1, vl2) for n in counters.values())
 
     def check_bounds(self) -> None:

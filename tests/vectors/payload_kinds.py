@@ -198,7 +198,7 @@ def _announce(stage: Stage, case: Case, payload: bytes) -> None:
         assert sorted(named) == network.announced_groups()
         network.announced_groups = lambda: named  # type: ignore[method-assign]
         assert payload in encode_likes(network_id, named)
-    stage.vl2.multicast.announce_to(network, network.member(NodeAddress.parse(case["destination"])), NOW)
+    stage.vl2.multicast.announce_to(network, network.record(NodeAddress.parse(case["destination"])), NOW)
 
 
 def _gather(stage: Stage, case: Case, payload: bytes) -> None:
@@ -302,7 +302,7 @@ def _send_credentials(stage: Stage, case: Case, payload: bytes) -> None:
         tags=credentials.tags,
         ownerships=credentials.ownerships,
     )
-    stage.vl2.credentials.push(network, network.member(receiver), NOW)
+    stage.vl2.credentials.push(network, network.record(receiver), NOW)
 
 
 def _refuse(stage: Stage, case: Case, payload: bytes) -> None:
@@ -418,7 +418,7 @@ def _prepare(stage: Stage, situation: dict[str, Any]) -> Network:
         group = MulticastGroup(MACAddress.parse(entry["mac"]), entry["adi"])
         stage.vl2.multicast.learn(GroupKey(network_id, group), [NodeAddress.parse(entry["member"])], NOW)
     if "groups_not_announced_lately" not in situation:
-        network.member(b).announce_due = NOW + 60
+        network.record(b).announce_due = NOW + 60
     stage.sent()
     return network
 

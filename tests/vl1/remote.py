@@ -12,7 +12,8 @@ from zt_async.testing.identities import throwaway_identity
 from zt_async.types import Endpoint
 from zt_async.vl1.handshake import OWN_VERSION
 from zt_async.vl1.world import World
-from zt_async.wire.packet import ErrorCode, Suite, Verb
+from zt_async.wire.compression import decompress
+from zt_async.wire.packet import COMPRESSED, VERB_MASK, ErrorCode, Suite, Verb
 from zt_async.wire.verbs import (
     Hello,
     HelloReply,
@@ -213,7 +214,9 @@ class Bench:
                     continue
                 body = remote.key.open(packet)
                 assert body is not None
-                remote.got.append(Got(body[0], body[1:], flight.remote, flight.socket, packet))
+                payload = decompress(body[1:]) if body[0] & COMPRESSED else body[1:]
+                verb = body[0] & VERB_MASK
+                remote.got.append(Got(verb, payload, flight.remote, flight.socket, packet))
 
     def wait(self, seconds: float) -> None:
         """Let time pass, with the core's timers."""

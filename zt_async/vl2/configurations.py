@@ -153,7 +153,7 @@ class Configurations:
         """The controller said no; it is asked again all the same."""
         network = self._vl2.networks.get(network_id)
         if network is not None:
-            network.request_due = now + LONGEST_RETRY
+            network.request_due = NO_TIME if network_id.is_ad_hoc else now + LONGEST_RETRY
             self._set_failure(network, _REFUSALS[code], _authentication_url(data))
 
     def _set_failure(self, network: Network, status: NetworkStatus, url: str = "") -> None:

@@ -255,7 +255,7 @@ class VL2:
         """The member that a peer is; None if it has not shown that it is one (vl2.md 4.9)."""
         if not network.memberships.allows(peer.identity):
             return None
-        member = network.member(peer.address)
+        member = network.record(peer.address)
         member.last_used = now
         if now >= member.announce_due:
             self.multicast.announce_to(network, member, now)

@@ -84,7 +84,7 @@ class CredentialExchange:
         self._vl2.counters["in: credentials wanted"] += 1
         if network.config is None or network.config.certificate is None:
             return
-        member = network.member(peer.address)
+        member = network.record(peer.address)
         if member.pushed < network.configured or now - member.pushed > WANTED_INTERVAL:
             self.push(network, member, now)
 

@@ -117,7 +117,7 @@ class Multicaster:
         for address in {*self._vl1.topology.upstreams, *self._controller_of(network)} - helpers:
             self._vl1.send_all(address, likes, now)
         for address in helpers:
-            self._vl2.send_to(network, network.member(address), likes, now)
+            self._vl2.send_to(network, network.record(address), likes, now)
         for member in list(network.members.values()):
             if member.address not in helpers and (again or now >= member.announce_due):
                 peer = peers.get(member.address)
@@ -267,7 +267,7 @@ class Multicaster:
         replicator = self._replicator(network, now)
         if replicator is not None:
             body = _frame_body(network, multicast._replace(source=multicast.source or network.mac), 0)
-            self._vl2.send_to(network, network.member(replicator), (body,), now)
+            self._vl2.send_to(network, network.record(replicator), (body,), now)
             return
         key = GroupKey(network.id, multicast.group)
         known = self.table.members(key)
@@ -355,7 +355,7 @@ class Multicaster:
             if address not in pending.done:
                 pending.done.add(address)
                 pending.left -= 1
-                member = network.member(address)
+                member = network.record(address)
                 if network.allows_multicast(member, pending.multicast):
                     self._vl2.counters["multicasts: sent"] += 1
                     self._vl2.send_to(network, member, (pending.body,), now, asks=pending.asks)

@@ -199,7 +199,7 @@ class Network:
 
     # Members
 
-    def member(self, address: int) -> Member:
+    def record(self, address: int) -> Member:
         """The record of a member, made if there is none."""
         member = self.members.get(address)
         if member is None:
@@ -226,12 +226,15 @@ class Network:
             member.membership = self.memberships.get(member.address)
         return outcome
 
-    def member_of_card(self, mac: int) -> Member | None:
-        """The member that a card belongs to; None for cards of no member, which may be behind a bridge."""
-        member = self._by_mac.get(mac)
-        if member is None and mac >> 40 == self._octet:
-            member = self.member(address_of_mac(self.id, mac))
-        return member
+    def member(self, mac: int) -> NodeAddress | None:
+        """The node whose card that is; None for cards of no member, which may be behind a bridge."""
+        return address_of_mac(self.id, mac) if mac >> 40 == self._octet else None
+
+    def _record_of_card(self, mac: int) -> Member | None:
+        record = self._by_mac.get(mac)
+        if record is None and (address := self.member(mac)) is not None:
+            record = self.record(address)
+        return record
 
     def expire(self, known: Container[int], now: float) -> None:
         """Forget members who are not among the ``known`` nodes any more, and groups behind us that went silent."""
@@ -290,7 +293,7 @@ class Network:
             body = make_body(
                 Verb.EXT_FRAME, self._ext_frame(frame, flags, frame[3][:length]), compressible=True
             )
-            self._put(self.member(target), body)
+            self._put(self.record(target), body)
             self.counters["copies: sent"] += 1
 
     def _ext_frame(self, frame: Frame, flags: int, payload: bytes) -> bytes:
@@ -316,7 +319,7 @@ class Network:
         elif to_mac == self.mac:
             self.counters["out: own card"] += 1
             self.back.append(frame)
-        elif (member := self.member_of_card(to_mac)) is None:
+        elif (member := self._record_of_card(to_mac)) is None:
             self._outgoing_to_bridges(frame, judge)
         elif self._allows(judge, frame, member, copies=True):
             self.counters[SENT] += 1
@@ -340,7 +343,7 @@ class Network:
             self.counters["out: bridged"] += 1
             body = bytes((Verb.EXT_FRAME,)) + self._ext_frame(frame, 0, frame[3])
             for bridge in recipients:
-                member = self.member(bridge)
+                member = self.record(bridge)
                 if self._allows(judge, frame, member, copies=False):
                     self._put(member, body)
 

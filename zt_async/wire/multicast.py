@@ -11,8 +11,8 @@ from zt_async.types import MACAddress, MulticastGroup, NetworkId, NodeAddress
 from zt_async.wire.buffer import Reader
 from zt_async.wire.credentials import CertificateOfMembership
 
-MAX_LIKES: Final = 555  # of 18 bytes, in a payload of at most 9996
-MAX_GATHERED: Final = 1990  # of 5 bytes, in a reply that is no longer
+MAX_LIKES: Final = 530  # of 18 bytes, in a packet that seven datagrams of any size can carry
+MAX_GATHERED: Final = 1900  # of 5 bytes, likewise
 
 GATHER_CERTIFICATE: Final = 0x01
 
