@@ -7,7 +7,6 @@ that arrived since the last call is worked through, in one batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv6Interface
 
 from zt_async.config import NodeConfig
 from zt_async.context import Context
@@ -15,11 +14,57 @@ from zt_async.crypto.identity import Identity
 from zt_async.errors import NetworkNotJoined
 from zt_async.events import Event, NetworkInfo, NodeOffline, NodeOnline, PeerInfo
 from zt_async.stack.interface import Interface
+from zt_async.stack.routes import Route as StackRoute
 from zt_async.stack.stack import Stack
-from zt_async.types import Endpoint, Flight, NetworkId, NodeAddress
+from zt_async.types import Endpoint, Flight, Frame, NetworkId, NodeAddress, Route
 from zt_async.vl1.core import VL1
 from zt_async.vl1.world import World
 from zt_async.vl2.core import VL2
+from zt_async.vl2.network import Network
+from zt_async.vl2.settings import Applied, NetworkSettings
+
+
+class _Card:
+    """One network's interface in the stack, which follows what the network assigns."""
+
+    __slots__ = ("_applied", "_groups", "_routes", "interface", "network")
+
+    def __init__(self, network: Network, interface: Interface) -> None:
+        self.network = network
+        self.interface = interface
+        self._applied = Applied()
+        self._groups = -1
+        self._routes: dict[Route, StackRoute] = {}
+
+    def follow(self, stack: Stack, vl2: VL2, now: float) -> None:
+        """Take over what has changed since the last call, and tell the network which groups are listened to."""
+        network, interface = self.network, self.interface
+        if network.applied is not self._applied:
+            self._apply(stack, now)
+        if interface.groups_generation != self._groups:
+            self._groups = interface.groups_generation
+            vl2.set_groups(network.id, interface.groups, now)
+
+    def _apply(self, stack: Stack, now: float) -> None:
+        interface = self.interface
+        applied = self._applied = self.network.applied
+        if self.network.config is not None and interface.mtu != self.network.config.mtu:
+            interface.set_mtu(self.network.config.mtu, now)
+        ips = {address.ip for address in applied.addresses}
+        for address in interface.addresses:
+            if address.ip not in ips:
+                interface.remove_address(address, now)
+        for address in applied.addresses:
+            if address not in interface.addresses:
+                try:
+                    interface.add_address(address, now)  # or change its prefix
+                except ValueError:
+                    stack.counters["assigned address unusable"] += 1
+        for route in self._routes.keys() - set(applied.routes):
+            stack.remove_route(self._routes.pop(route))
+        for route in applied.routes:
+            if route not in self._routes:
+                self._routes[route] = stack.add_route(route.target, interface, route.via, route.metric)
 
 
 class Node:
@@ -41,7 +86,8 @@ class Node:
         self.stack = Stack(context, self.config.stack)
         self.online = False
         """A root answers (or this node is one); changes with the events NodeOnline and NodeOffline."""
-        self._interfaces: dict[NetworkId, Interface] = {}
+        self._cards: dict[NetworkId, _Card] = {}
+        self._watched: dict[NetworkId, tuple[list[Frame], list[Frame]]] = {}
         self._events: list[Event] = []
 
     # In
@@ -70,16 +116,21 @@ class Node:
         """Work through all that arrived or was asked for, and hand over the datagrams that come of it."""
         vl1, vl2, stack = self.vl1, self.vl2, self.stack
         self.take_arrivals(now)
+        for card in self._cards.values():
+            card.follow(stack, vl2, now)
         while leaving := stack.frames_to_send(now):
             for interface, frames in leaving:
-                vl2.send_frames(self._network_of(interface), frames, now)
+                network_id = _network_of(interface)
+                if network_id in self._watched:
+                    self._watched[network_id][1].extend(frames)
+                vl2.send_frames(network_id, frames, now)
             self._receive_frames(now)  # emulated neighbours, and what the node sends to its own card
         online = vl1.is_online(now)
         if online != self.online:
             self.online = online
+            self._events.append(NodeOnline() if online else NodeOffline())
             if online:
                 vl2.came_online(now)
-            self._events.append(NodeOnline() if online else NodeOffline())
         return vl1.flights_to_send()
 
     def take_arrivals(self, now: float) -> None:
@@ -91,15 +142,11 @@ class Node:
 
     def _receive_frames(self, now: float) -> None:
         for network_id, frames in self.vl2.take_frames().items():
-            interface = self._interfaces.get(network_id)
-            if interface is not None:
-                self.stack.receive_frames(interface, frames, now)
-
-    @staticmethod
-    def _network_of(interface: Interface) -> NetworkId:
-        name = interface.name
-        assert isinstance(name, NetworkId)
-        return name
+            if network_id in self._watched:
+                self._watched[network_id][0].extend(frames)
+            card = self._cards.get(network_id)
+            if card is not None:
+                self.stack.receive_frames(card.interface, frames, now)
 
     def take_events(self) -> list[Event]:
         """The events since the last call, in order."""
@@ -109,32 +156,76 @@ class Node:
 
     # Networks
 
-    def join(self, network_id: NetworkId, now: float) -> NetworkInfo:
-        """Be on a network. An ad-hoc network is ready when this returns."""
-        network = self.vl2.join(network_id, now)
-        if network_id not in self._interfaces:
+    def join(
+        self,
+        network_id: NetworkId,
+        now: float,
+        cached: bytes | None = None,
+        settings: NetworkSettings | None = None,
+    ) -> NetworkInfo:
+        """Be on a network. An ad-hoc network is ready when this returns, and any other if ``cached`` serves.
+
+        ``cached`` is a configuration that ``take_configs`` gave earlier.
+        """
+        network = self.vl2.join(network_id, now, cached, settings)
+        if network_id not in self._cards:
             info = network.info()
             interface = self.stack.add_interface(network_id, network.mac, info.mtu, now)
-            self._interfaces[network_id] = interface
-            for address in info.addresses:
-                if isinstance(address, IPv6Interface):
-                    interface.add_address(address, now)
+            card = self._cards[network_id] = _Card(network, interface)
+            card.follow(self.stack, self.vl2, now)
         return network.info()
 
     def leave(self, network_id: NetworkId, now: float) -> None:
         """Be off a network: its connections fail. Raises NetworkNotJoined."""
         self.vl2.leave(network_id, now)
-        self.stack.remove_interface(self._interfaces.pop(network_id), now)
+        self.stack.remove_interface(self._cards.pop(network_id).interface, now)
+        self._watched.pop(network_id, None)
+
+    def configure(self, network_id: NetworkId, settings: NetworkSettings, now: float) -> None:
+        """Change what a network may decide for this node. Raises NetworkNotJoined."""
+        self.vl2.configure_settings(network_id, settings, now)
+
+    def take_configs(self) -> dict[NetworkId, bytes]:
+        """Configurations that were applied since the last call, to be kept for a later ``join``."""
+        return self.vl2.take_configs()
+
+    def settings(self, network_id: NetworkId) -> NetworkSettings:
+        """What a network may decide for this node. Raises NetworkNotJoined."""
+        return self._joined(network_id).settings
 
     def network(self, network_id: NetworkId) -> NetworkInfo:
         """A joined network's state. Raises NetworkNotJoined."""
+        return self._joined(network_id).info()
+
+    def _joined(self, network_id: NetworkId) -> Network:
         network = self.vl2.networks.get(network_id)
         if network is None:
             raise NetworkNotJoined(network_id, "is not joined")
-        return network.info()
+        return network
 
     def networks(self) -> list[NetworkInfo]:
         return [network.info() for network in self.vl2.networks.values()]
+
+    # Raw frames
+
+    def send_frames(self, network_id: NetworkId, frames: list[Frame], now: float) -> None:
+        """Send Ethernet frames past the stack, from any card. Raises NetworkNotJoined."""
+        self._joined(network_id)
+        self.vl2.send_frames(network_id, frames, now)
+
+    def watch(self, network_id: NetworkId) -> None:
+        """Keep the frames of a network for ``take_watched``, until ``unwatch`` or the network is left."""
+        self._watched.setdefault(network_id, ([], []))
+
+    def unwatch(self, network_id: NetworkId) -> None:
+        self._watched.pop(network_id, None)
+
+    def take_watched(self) -> list[tuple[NetworkId, list[Frame], list[Frame]]]:
+        """Frames received, and sent by the stack, since the last call."""
+        watched = [(network_id, *frames) for network_id, frames in self._watched.items() if any(frames)]
+        for network_id, _, _ in watched:
+            self._watched[network_id] = ([], [])
+        return watched
 
     # Peers
 
@@ -145,3 +236,9 @@ class Node:
     def peer(self, address: NodeAddress, now: float) -> PeerInfo | None:
         peer = self.vl1.topology.peers.get(address)
         return self.vl1.reporter.info(peer, now) if peer else None
+
+
+def _network_of(interface: Interface) -> NetworkId:
+    name = interface.name
+    assert isinstance(name, NetworkId)
+    return name
