@@ -7,7 +7,6 @@ from ipaddress import IPv4Address, IPv6Address
 import pytest
 
 import zt_async as zt
-from zt_async.wire.packet import ErrorCode
 
 from .places import SIMULATED, Recorder, address_of, echo, on, turns
 
@@ -54,16 +53,6 @@ async def test_what_is_no_network_id(bare_world, bad):
     for call in (node.join, node.leave):
         with pytest.raises(ValueError, match="network ID"):
             await call(bad)
-    assert node.networks == {}
-
-
-async def test_a_network_with_a_controller_is_for_a_later_version(bare_world):
-    node = await bare_world.start(1)
-    with pytest.raises(
-        zt.NetworkError, match=r"8056c2e21c000001: has a controller.*ad-hoc networks only"
-    ) as caught:
-        await node.join("8056c2e21c000001")
-    assert caught.value.network_id == 0x8056C2E21C000001
     assert node.networks == {}
 
 
@@ -169,18 +158,4 @@ async def test_both_ends_of_a_wait_for_a_network_that_is_left(bare_world):
     assert not waiting.done()
     await network.leave()
     with pytest.raises(zt.NetworkNotJoined):
-        await waiting
-
-
-async def test_a_refusal_reaches_who_waits(bare_world):
-    node = await bare_world.start(1)
-    network = await node.join(bare_world.network_id)
-    vl2 = node.core.vl2
-    core = vl2.networks[network.id]
-    core.config = None
-    waiting = asyncio.create_task(network.ready())
-    await turns(3)
-    vl2.configurations.refused(core.id, ErrorCode.NETWORK_ACCESS_DENIED, b"", 0.0)
-    node._driver.schedule()
-    with pytest.raises(zt.AccessDenied, match="authorize"):
         await waiting
