@@ -41,14 +41,20 @@ class Networks:
             self._enter(network_id, settings, config)
 
     async def join(
-        self, network_id: NetworkId, settings: NetworkSettings | None, *, wait_for_authorization: bool
+        self,
+        network_id: NetworkId,
+        settings: NetworkSettings | None,
+        *,
+        wait: bool,
+        wait_for_authorization: bool,
     ) -> Network:
         """See ``Node.join``."""
         network = self._enter(network_id, settings)
         try:
             if network_id.is_ad_hoc and network.status == NetworkStatus.REQUESTING_CONFIGURATION:
                 raise NetworkNotFound(network_id, "does not exist: the ID has no form of an ad-hoc network")
-            await network.ready(wait_for_authorization=wait_for_authorization)
+            if wait:
+                await network.ready(wait_for_authorization=wait_for_authorization)
             await self._state.add_network(network_id)
             if settings is not None:
                 await self._state.save_settings(network_id, settings)

@@ -48,7 +48,7 @@ from zt_async.events import (
     WorldChanged,
 )
 from zt_async.node import Node as Core
-from zt_async.types import NetworkId, NodeAddress
+from zt_async.types import Endpoint, NetworkId, NodeAddress
 from zt_async.vl2.settings import NetworkSettings
 from zt_async.wire.packet import Verb
 from zt_async.wire.verbs import encode_user_message
@@ -77,6 +77,8 @@ class NodeStatus:
     planet_timestamp: int | None
     """Unix milliseconds."""
     moons: tuple[int, ...]
+    surfaces: tuple[Endpoint, ...]
+    """Where other nodes see this one's datagrams come from."""
     accelerated: bool
     """The C extension is in use."""
     counters: dict[str, int]
@@ -277,6 +279,11 @@ class Node:
         return self.core.identity.public()
 
     @property
+    def storage(self) -> Storage:
+        """Where the node keeps what outlives it."""
+        return self._state.storage
+
+    @property
     def is_running(self) -> bool:
         """Between ``zt.start`` and ``stop``."""
         return self._running
@@ -305,6 +312,7 @@ class Node:
             planet_id=topology.planet.id if topology.planet else None,
             planet_timestamp=topology.planet.timestamp if topology.planet else None,
             moons=tuple(topology.moons),
+            surfaces=tuple(core.vl1.surfaces(self._driver.now())),
             accelerated=accel.ACCELERATED,
             counters={f"{room}: {what}": n for room, counts in rooms.items() for what, n in counts.items()},
         )
@@ -328,14 +336,16 @@ class Node:
         self,
         network_id: NetworkId | int | str,
         *,
+        wait: bool = True,
         wait_for_authorization: bool = True,
         **choices: Unpack[NetworkChoices],
     ) -> Network:
         """Join a network, and wait until its addresses are assigned. Joining again is no error.
 
         A private network assigns them when its controller's owner has authorized this node: bound the wait with
-        ``asyncio.timeout``, or let ``wait_for_authorization=False`` raise AccessDenied. ``choices`` are fields of
-        NetworkSettings, which tell what the network may decide for this node; they are kept in its folder.
+        ``asyncio.timeout``, or let ``wait_for_authorization=False`` raise AccessDenied; ``wait=False`` waits
+        for nothing. ``choices`` are fields of NetworkSettings, which tell what the network may decide for this node;
+        they are kept in its folder.
 
         Raises ValueError for what is no network ID, NetworkNotFound, AccessDenied, StorageError; then, and when it is
         cancelled, the node is not on the network, unless it was joined otherwise.
@@ -343,7 +353,7 @@ class Node:
         self.check_running()
         settings = NetworkSettings(**choices) if choices else None
         return await self._networks.join(
-            _network_id(network_id), settings, wait_for_authorization=wait_for_authorization
+            _network_id(network_id), settings, wait=wait, wait_for_authorization=wait_for_authorization
         )
 
     async def leave(self, network_id: NetworkId | int | str) -> None:

@@ -48,7 +48,7 @@ class State:
             raise ValueError("give either a path or a storage, not both")
         if identity is not None and not identity.has_secret:
             raise IdentityError("the identity of a node needs its secret key")
-        self._storage: Storage = storage or (MemoryStorage() if path is None else FileStorage(path))
+        self.storage: Storage = storage or (MemoryStorage() if path is None else FileStorage(path))
         self._config = config
         self._context = context
         self._given_identity = identity
@@ -63,18 +63,18 @@ class State:
 
     async def open(self) -> None:
         """Read everything. Raises StorageError, IdentityError or WorldError; then nothing was changed."""
-        opening = self._begin(self._storage.open)
+        opening = self._begin(self.storage.open)
         try:
             await asyncio.shield(opening)
             await self._load()
         except BaseException:  # the folder must be free again
             await self._settle()
             if not opening.cancelled() and opening.exception() is None:
-                await self._storage.close()
+                await self.storage.close()
             raise
 
     async def _load(self) -> None:
-        storage = self._storage
+        storage = self.storage
         given = await _read_roots(self._roots)
         stored_planet = await self._finish(stored.load_planet, storage)
         self.moons = await self._finish(stored.load_moons, storage)
@@ -89,7 +89,7 @@ class State:
             self.networks = await self._finish(stored.load_networks, storage)
 
     async def _load_identity(self) -> Identity:
-        known = await self._finish(stored.load_identity, self._storage)
+        known = await self._finish(stored.load_identity, self.storage)
         identity = self._given_identity
         if known is not None:
             if identity is not None and known != identity:
@@ -100,7 +100,7 @@ class State:
         if identity is None:
             loop = asyncio.get_running_loop()
             identity = await loop.run_in_executor(None, Identity.generate, self._context.random_bytes)
-        await self._finish(stored.save_identity, self._storage, identity)
+        await self._finish(stored.save_identity, self.storage, identity)
         return identity
 
     async def close(self, peers: Iterable[Peer], now: float) -> None:
@@ -113,52 +113,52 @@ class State:
                     )
                     if endpoints:
                         record = PeerRecord(peer.identity, peer.version, endpoints)
-                        self._in_background(stored.save_peer, self._storage, record)
+                        self._in_background(stored.save_peer, self.storage, record)
             await self._settle()
         finally:
-            await self._storage.close()
+            await self.storage.close()
 
     # Worlds
 
     def save_worlds(self, worlds: Iterable[World]) -> None:
         """Keep these worlds; what cannot be written is reported to the loop's exception handler."""
         for world in worlds:
-            self._in_background(stored.save_world, self._storage, world)
+            self._in_background(stored.save_world, self.storage, world)
 
     async def load_moon(self, moon_id: int) -> World | None:
         """The moon, if it is kept. Raises WorldError for what is none."""
-        return await self._finish(stored.load_moon, self._storage, moon_id)
+        return await self._finish(stored.load_moon, self.storage, moon_id)
 
     async def delete_moon(self, moon_id: int) -> None:
         """Keep a moon no longer."""
-        await self._finish(stored.delete_moon, self._storage, moon_id)
+        await self._finish(stored.delete_moon, self.storage, moon_id)
 
     # Networks
 
     async def add_network(self, network_id: NetworkId) -> None:
         """Note that a network was joined."""
         if self._config.cache_networks:
-            await self._finish(stored.add_network, self._storage, network_id)
+            await self._finish(stored.add_network, self.storage, network_id)
 
     async def save_settings(self, network_id: NetworkId, settings: NetworkSettings) -> None:
         """Keep a network's local settings."""
         if self._config.cache_networks:
-            await self._finish(stored.save_settings, self._storage, network_id, settings)
+            await self._finish(stored.save_settings, self.storage, network_id, settings)
 
     def save_network(self, network_id: NetworkId, config: bytes) -> None:
         """Keep a network's configuration; what cannot be written is reported to the loop's exception handler."""
         if self._config.cache_networks:
-            self._in_background(stored.save_network, self._storage, network_id, config)
+            self._in_background(stored.save_network, self.storage, network_id, config)
 
     async def remove_network(self, network_id: NetworkId) -> None:
         """Note that a network was left."""
         if self._config.cache_networks:
-            await self._finish(stored.delete_network, self._storage, network_id)
+            await self._finish(stored.delete_network, self.storage, network_id)
 
     def forget_network(self, network_id: NetworkId) -> None:
         """The same for a caller who does not wait."""
         if self._config.cache_networks:
-            self._in_background(stored.delete_network, self._storage, network_id)
+            self._in_background(stored.delete_network, self.storage, network_id)
 
     # Work on files: in turn, and to its end, as the threads that do it cannot be interrupted
 

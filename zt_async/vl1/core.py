@@ -326,6 +326,10 @@ class VL1:
 
     # Peers and paths
 
+    def surfaces(self, now: float) -> list[Endpoint]:
+        """Where other nodes see this one's datagrams come from; those that roots told first."""
+        return self._surface.endpoints(now)
+
     def add_known_peer(self, identity: Identity, endpoints: Iterable[Endpoint], now: float) -> None:
         """A peer from the cache of an earlier run: its addresses are tried, none is trusted (vl1.md 5.11)."""
         if identity.address == self.address:
