@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 import pytest
 
 import zt_async as zt
+from zt_async.wire.packet import ErrorCode
 
 from .places import SIMULATED, Recorder, address_of, echo, on, turns
 
@@ -158,4 +159,18 @@ async def test_both_ends_of_a_wait_for_a_network_that_is_left(bare_world):
     assert not waiting.done()
     await network.leave()
     with pytest.raises(zt.NetworkNotJoined):
+        await waiting
+
+
+async def test_a_refusal_reaches_who_waits(bare_world):
+    node = await bare_world.start(1)
+    network = await node.join(bare_world.network_id)
+    vl2 = node.core.vl2
+    core = vl2.networks[network.id]
+    core.config = None
+    waiting = asyncio.create_task(network.ready(wait_for_authorization=False))
+    await turns(3)
+    vl2.configurations.refused(core.id, ErrorCode.NETWORK_ACCESS_DENIED, b"", 0.0)
+    node._driver.schedule()
+    with pytest.raises(zt.AccessDenied, match="authorize"):
         await waiting
