@@ -91,12 +91,11 @@ interfaces = ips.flatmap(
 )
 networks = interfaces.map(lambda interface: ip_network(interface.network))
 routes = st.builds(Route, networks, st.none() | ips, u16, u16)
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
-domains = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
 dns = st.lists(st.tuples(ips, st.integers(1, 0xFFFF)), max_size=4).flatmap(
     lambda servers: st.builds(
         DNS,
-        domains.filter(lambda domain: domain or servers),
+        texts.filter(lambda domain: domain or servers),
         st.just(tuple(ip for ip, _ in servers)),
         st.just(tuple(port for _, port in servers)) | st.just(()),
     )

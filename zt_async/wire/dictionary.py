@@ -124,8 +124,8 @@ class Dictionary:
         return NodeAddress(self.get_uint(key) & 0xFFFFFFFFFF)
 
     def get_text(self, key: str, limit: int) -> str:
-        """A text of at most ``limit`` bytes. What is no UTF-8 is replaced, what is longer is cut off."""
-        return self._values.get(key, b"")[:limit].decode("utf-8", "replace")
+        """A text, up to its first zero byte or ``limit`` bytes. What is no UTF-8 is replaced."""
+        return self._values.get(key, b"")[:limit].split(b"\0", 1)[0].decode("utf-8", "replace")
 
 
 def _unescaped(value: bytes) -> bytes:
