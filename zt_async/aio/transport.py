@@ -315,8 +315,7 @@ def _whereabouts(driver: Driver, connection: TcpConnection) -> tuple[NetworkId |
     network = driver.core.vl2.networks.get(network_id)
     if neighbor is None or neighbor.mac is None or network is None:
         return network_id, None
-    member = network.member_of_card(neighbor.mac)
-    return network_id, member.address if member else None
+    return network_id, network.member(neighbor.mac)
 
 
 def _no_data(data: bytes) -> None:

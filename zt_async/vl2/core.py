@@ -408,6 +408,10 @@ class VL2:
         """Send a configuration without having been asked."""
         self.serving.push(network_id, member, dictionary, now)
 
+    def push_refusal(self, network_id: NetworkId, member: NodeAddress, code: ErrorCode, now: float) -> None:
+        """Say no without having been asked."""
+        self.serving.push_refusal(network_id, member, code, now)
+
     def send_credentials(self, member: NodeAddress, credentials: Credentials, now: float) -> None:
         """Give a member credentials, as when one of somebody is revoked."""
         self.serving.send_credentials(member, credentials, now)

@@ -153,6 +153,14 @@ class Serving:
         )
         self._vl1.send(request.member, Verb.ERROR, error, now)
 
+    def push_refusal(self, network_id: NetworkId, member: NodeAddress, code: ErrorCode, now: float) -> None:
+        """Say no to who did not ask, as when a member is one no longer: the request named is none."""
+        if member == self._vl1.address:
+            self._vl2.configurations.refused(network_id, code, b"", now)
+            return
+        error = encode_error(Verb.NETWORK_CONFIG_REQUEST, 0, code, network_id.packed)
+        self._vl1.send(member, Verb.ERROR, error, now)
+
     def send_credentials(self, member: NodeAddress, credentials: Credentials, now: float) -> None:
         """Give a node credentials, as when one is revoked."""
         if member == self._vl1.address:
