@@ -10,7 +10,6 @@ from zt_async.errors import DecodeError
 from zt_async.types import MACAddress, NetworkId, NodeAddress
 from zt_async.wire.buffer import Reader
 from zt_async.wire.credentials import (
-    MAX_PAYLOAD,
     Capability,
     CertificateOfMembership,
     CertificateOfOwnership,
@@ -102,13 +101,12 @@ def test_what_is_too_much_for_a_payload_comes_in_several(credentials, limit):
     assert len(payloads) == 0 or len(payloads) <= 1 + len(credentials.encode()) * 2 // limit
 
 
-def test_nothing_makes_no_payload_and_little_makes_one():
-    assert Credentials().payloads() == []
-    tags = tuple(Tag(NETWORK, 5, tag_id, 1, MEMBER) for tag_id in range(73))
-    assert Credentials(tags=tags).payloads() == [Credentials(tags=tags).encode()]
-    payloads = Credentials(tags=(*tags, Tag(NETWORK, 5, 73, 1, MEMBER))).payloads()
-    assert [len(payload) for payload in payloads] == [9 + 73 * 135, 9 + 135]
-    assert len(payloads[0]) <= MAX_PAYLOAD
+def test_nothing_makes_no_payload_and_what_fits_makes_one():
+    assert Credentials().payloads(9000) == []
+    tags = tuple(Tag(NETWORK, 5, tag_id, 1, MEMBER) for tag_id in range(11))
+    limit = 9 + 10 * 135
+    assert Credentials(tags=tags[:10]).payloads(limit) == [Credentials(tags=tags[:10]).encode()]
+    assert [len(payload) for payload in Credentials(tags=tags).payloads(limit)] == [limit, 9 + 135]
 
 
 def test_counts_beyond_the_bounds_are_refused():

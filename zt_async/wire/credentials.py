@@ -24,7 +24,6 @@ MAX_QUALIFIERS: Final = 8
 MAX_CAPABILITY_RULES: Final = 64
 MAX_CUSTODY: Final = 7
 MAX_THINGS: Final = 16
-MAX_PAYLOAD: Final = 9996
 
 SIGNATURE_SIZE: Final = 96
 UNSIGNED: Final = bytes(SIGNATURE_SIZE)
@@ -449,7 +448,7 @@ class Credentials:
     def encode(self) -> bytes:
         return _payload([[credential.encode() for credential in group] for group in self._groups()])
 
-    def payloads(self, limit: int = MAX_PAYLOAD) -> list[bytes]:
+    def payloads(self, limit: int) -> list[bytes]:
         """As many payloads of at most ``limit`` bytes as are needed, in the order of the wire; none if empty."""
         payloads: list[bytes] = []
         groups: list[list[bytes]] = [[], [], [], [], []]
