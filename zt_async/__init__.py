@@ -14,6 +14,7 @@ from zt_async.aio.api import (
     open_connection,
     start_server,
 )
+from zt_async.aio.controller import ControlledNetwork, Controller
 from zt_async.aio.datagram import DatagramTransport
 from zt_async.aio.frames import EthernetFrame, FrameStream
 from zt_async.aio.network import Network
@@ -94,6 +95,8 @@ __all__ = [
     "AddressAdded",
     "AddressRemoved",
     "Conflict",
+    "ControlledNetwork",
+    "Controller",
     "ControllerError",
     "ControllerFailed",
     "DatagramTransport",

@@ -72,7 +72,7 @@ class Networks:
         network = self.joined.get(network_id)
         now = self._driver.now()
         if network is None:
-            self._core.join(network_id, now, config, settings or NetworkSettings())
+            self._core.join(network_id, now, config or None, settings)
             network = self.joined[network_id] = Network(self._node, self, network_id)
         elif settings is not None:
             self._core.configure(network_id, settings, now)

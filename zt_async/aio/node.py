@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 from zt_async import accel
 from zt_async.aio import connect, datagram, server
 from zt_async.aio.connect import ConnectOptions
+from zt_async.aio.controller import Controller, StoreLike
 from zt_async.aio.datagram import DatagramOptions, DatagramProtocolT, DatagramTransport
 from zt_async.aio.driver import Driver
 from zt_async.aio.network import Network, NetworkChoices
@@ -112,6 +113,7 @@ class Node:
         self._state = State(path, storage, identity, roots, config, self._context)
         self._driver: Driver
         self._networks: Networks
+        self._controller: Controller | None = None
         self._streams: WeakValueDictionary[int, EventStream] = WeakValueDictionary()
         self._stream_numbers = itertools.count()
         self._rebind: asyncio.TimerHandle
@@ -173,6 +175,8 @@ class Node:
         ended = self._why_ended()
         driver.end(ended, draining=False)
         try:
+            if self._controller is not None:
+                await self._controller.close()
             if self._failure is None:
                 await driver.drain(DATA_TIMEOUT, END_TIMEOUT)
         finally:
@@ -360,6 +364,18 @@ class Node:
         """Leave a network: its connections fail with ENETDOWN. Raises NetworkNotJoined."""
         self.check_running()
         await self._networks.leave(_network_id(network_id))
+
+    def controller(self, store: StoreLike = None, *, fence: int | None = None) -> Controller:
+        """The controller of the networks whose IDs begin with this node's address; enter it with ``async with``.
+
+        Args:
+            store: Where networks and members are kept: the path of an SQLite file, the ``postgresql://`` URL of a
+                database, a Store, or None for memory.
+            fence: The token of the lease under which this node has its identity, where there is one.
+        """
+        self.check_running()
+        self._controller = Controller(self._driver, self._context, self._tell, store, fence)
+        return self._controller
 
     # Peers and worlds
 
