@@ -1,0 +1,84 @@
+"""The HTTP API under requests made from its own description, by schemathesis, and under mutated bodies."""
+
+import asyncio
+import threading
+from contextlib import contextmanager
+
+import hypothesis
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase
+from schemathesis.checks import CHECKS
+
+from zt_async.aio.controller import Controller
+from zt_async.service import serve
+from zt_async.service.openapi import describe
+from zt_async.testing import private_world
+
+pytestmark = pytest.mark.timeout(7200)  # of a million
+
+NOT_CHECKED = {
+    "positive_data_acceptance",  # addresses, prefixes and ranges are texts of more forms than a schema tells
+    "max_response_time",
+}
+
+
+@contextmanager
+def served():
+    """The API of a node with a controller, in a thread of its own; gives its address and token."""
+    started = threading.Event()
+    found = {}
+
+    async def run():
+        stop = found["stop"] = asyncio.Event()
+        found["loop"] = asyncio.get_running_loop()
+        async with private_world(1) as world:
+            node = world.members[0]
+            async with (
+                Controller(node._driver, node._context, node._tell, None, None) as controller,
+                serve(node, controller, port=0) as service,
+            ):
+                found["service"] = service
+                started.set()
+                await stop.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(run(),))
+    thread.start()
+    try:
+        assert started.wait(30)
+        yield found["service"]
+    finally:
+        found["loop"].call_soon_threadsafe(found["stop"].set)
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def service():
+    with served() as service:
+        yield service
+
+
+def operations():
+    schema = schemathesis.openapi.from_dict(describe())
+    return [result.ok() for result in schema.get_all_operations()]
+
+
+@pytest.mark.parametrize("operation", operations(), ids=lambda operation: operation.label)
+def test_requests_made_from_the_description(service, operation, fuzz_count):
+    checks = [check for check in CHECKS.get_all() if check.__name__ not in NOT_CHECKED]
+
+    @hypothesis.settings(
+        max_examples=max(fuzz_count // 1000, 5),
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @hypothesis.given(case=operation.as_strategy())
+    def ask(case):
+        case.call_and_validate(
+            base_url=service.url, headers={"X-ZT1-Auth": service.token}, checks=checks, timeout=60
+        )
+
+    ask()
