@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface
 from typing import Final, NamedTuple
 
@@ -30,6 +30,9 @@ class AddressBook:
 
     def __len__(self) -> int:
         return len(self._owners)
+
+    def __iter__(self) -> Iterator[IPAddress]:
+        return iter(self._owners)
 
     def owner(self, ip: IPAddress) -> NodeAddress | None:
         """Who has the address, None if nobody."""

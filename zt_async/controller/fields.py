@@ -140,16 +140,13 @@ def pair(value: Any) -> tuple[int, int]:
 def ip_address(value: Any) -> IPAddress:
     """An IP address; the length of a prefix after it is dropped."""
     if isinstance(value, ipaddress.IPv4Address | ipaddress.IPv6Address):
-        return ipaddress.ip_address(int(value)) if value.version == 4 else ipaddress.IPv6Address(int(value))
-    if not isinstance(value, str):
+        value = str(value)
+    if not isinstance(value, str) or "%" in value:
         raise ValueError(f"is an IP address, not {value!r}")
     try:
-        found = ipaddress.ip_interface(value.strip()).ip
+        return ipaddress.ip_interface(value.strip()).ip
     except ValueError:
         raise ValueError(f"is an IP address, not {value!r}") from None
-    if getattr(found, "scope_id", None) is not None:
-        raise ValueError(f"is an IP address without a zone, not {value!r}")
-    return found
 
 
 def ip_network(value: Any) -> IPNetwork:

@@ -319,6 +319,12 @@ def _rule(value: Any) -> Rule:
     return value if isinstance(value, Rule) else rule_from_json(fields.mapping(value))
 
 
+def _rules_json(rules: tuple[Rule, ...]) -> list[dict[str, Any]]:
+    if rules == ACCEPT_ALL:  # the default of upstream has more keys than what users set
+        return [{"type": "ACTION_ACCEPT", "not": False, "or": False}]
+    return [rule_to_json(rule) for rule in rules]
+
+
 def _capability(value: Any) -> CapabilityDefinition:
     if isinstance(value, CapabilityDefinition):
         return value
@@ -428,7 +434,7 @@ _NETWORK: Final[dict[str, Field]] = {
         items(_pool, MAX_LIST),
         lambda pools: [{"ipRangeStart": str(p.start), "ipRangeEnd": str(p.end)} for p in pools],
     ),
-    "rules": field("rules", items(_rule, MAX_RULES), lambda rules: [rule_to_json(rule) for rule in rules]),
+    "rules": field("rules", items(_rule, MAX_RULES), _rules_json),
     "capabilities": field(
         "capabilities",
         _by_id(_capability),
