@@ -193,7 +193,7 @@ class ControllerCore:
         if (new is not None and new.active_bridge) != (address in state.bridges):
             state.bridges ^= {address}
             self._plan(state, state.plan.network)
-        if new is None:
+        if new is None and old is not None:  # one that never was may be about to be made
             state.presences.pop(address, None)
             self._unsaved.discard((state.plan.network.id, address))
 
