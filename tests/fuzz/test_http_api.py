@@ -10,7 +10,6 @@ import schemathesis
 from hypothesis import HealthCheck, Phase
 from schemathesis.checks import CHECKS
 
-from zt_async.aio.controller import Controller
 from zt_async.service import serve
 from zt_async.service.openapi import describe
 from zt_async.testing import private_world
@@ -35,7 +34,7 @@ def served():
         async with private_world(1) as world:
             node = world.members[0]
             async with (
-                Controller(node._driver, node._context, node._tell, None, None) as controller,
+                node.controller() as controller,
                 serve(node, controller, port=0) as service,
             ):
                 found["service"] = service

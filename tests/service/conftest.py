@@ -4,7 +4,6 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from zt_async.aio.controller import Controller
 from zt_async.crypto.identity import Identity
 from zt_async.service import serve
 from zt_async.testing import private_world
@@ -26,7 +25,7 @@ async def api():
     async with private_world(2) as world:
         node = world.members[0]
         async with (
-            Controller(node._driver, node._context, node._tell, None, None) as controller,
+            node.controller() as controller,
             serve(node, controller, port=0) as service,
             aiohttp.ClientSession() as session,
         ):
