@@ -146,6 +146,7 @@ class ControlledDesk(Desk):
 
     def __init__(self, *, known=True, cached=None):
         bench = Bench()
+        self.updates = 0
         self.controller = bench.remote(3, "10.0.4.1")
         if known:
             self.controller.meet()
@@ -172,8 +173,11 @@ class ControlledDesk(Desk):
         self.bench.collect()
         return config
 
-    def chunks(self, config, *, signer=None, update_id=77, flags=0) -> list[bytes]:
-        """A configuration in the chunks in which it travels."""
+    def chunks(self, config, *, signer=None, update_id=None, flags=0) -> list[bytes]:
+        """A configuration in the chunks in which it travels; its ID is another each time."""
+        if update_id is None:
+            self.updates += 1
+            update_id = self.updates
         dictionary = config if isinstance(config, bytes) else config.encode()
         chunks = split_config(self.id, dictionary, update_id, flags)
         return [sign_chunk(chunk, signer or self.controller.identity).encode() for chunk in chunks]
@@ -197,5 +201,11 @@ class ControlledDesk(Desk):
         """The requests that the controller got since the last look."""
         return self.controller.take(Verb.NETWORK_CONFIG_REQUEST)
 
-    def revocation(self, target, threshold, **options) -> Revocation:
-        return issue_revocation(self.controller.identity, self.id, target.address, threshold, 99, **options)
+    @property
+    def credentials_waiting(self):
+        return self.vl2.credentials._waiting
+
+    def revocation(self, target, threshold, *, signer=None, **options) -> Revocation:
+        """Of the credentials of a node that were made at ``threshold`` or before."""
+        signer = signer or self.controller.identity
+        return issue_revocation(signer, self.id, target.address, threshold, 99, **options)

@@ -85,7 +85,7 @@ class CredentialExchange:
         if network.config is None or network.config.certificate is None:
             return
         member = network.record(peer.address)
-        if member.pushed < network.configured or now - member.pushed > WANTED_INTERVAL:
+        if now >= member.push_due or now - member.pushed > WANTED_INTERVAL:
             self.push(network, member, now)
 
     # In
