@@ -15,6 +15,7 @@ ZeroTierError
 │   ├── NoSuchNetwork         (also LookupError) the controller has no such network
 │   ├── NoSuchMember          (also LookupError) the network has no such member
 │   ├── RecordError           (also ValueError) a field of a record, in ``.field``, has no such value
+│   ├── RuleLanguageError     (also ValueError) a text in the rule language is wrong at ``.line`` and ``.column``
 │   └── StoreError            the controller's store cannot be read or written
 │       ├── Conflict          a record was changed by others meanwhile, or an address is taken
 │       └── FenceLost         others hold the lease: this controller must not write any more
@@ -103,6 +104,15 @@ class RecordError(ControllerError, ValueError):
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field} {problem}")
         self.field = field
+
+
+class RuleLanguageError(ControllerError, ValueError):
+    """A text in the rule language says something else than was expected; lines and columns begin with 1."""
+
+    def __init__(self, line: int, column: int, problem: str) -> None:
+        super().__init__(f"line {line}, column {column}: {problem}")
+        self.line = line
+        self.column = column
 
 
 class StoreError(ControllerError):
