@@ -15,7 +15,8 @@ from zt_async.stack.interface import Interface
 from zt_async.stack.stack import Stack
 from zt_async.stack.tcp.connection import TcpConnection
 from zt_async.stack.tcp.listener import TcpListener
-from zt_async.types import Frame, MACAddress
+from zt_async.types import BROADCAST, Frame, MACAddress, MulticastGroup
+from zt_async.wire.ethernet import ETHERTYPE_ARP
 
 PORT = 7000
 
@@ -75,6 +76,16 @@ class Wire:
         return [(leaves + self.delay + rng.random() * self.jitter, frame) for _ in range(copies)]
 
 
+def wants(interface: Interface, frame: Frame) -> bool:
+    """Whether a network would bring the frame: by MAC, by group, and ARP questions by the address asked for."""
+    destination, _, ethertype, payload = frame
+    if destination == interface.mac:
+        return True
+    if destination == BROADCAST and ethertype == ETHERTYPE_ARP and payload[7] == 1:
+        return MulticastGroup(BROADCAST, int.from_bytes(payload[24:28], "big")) in interface.groups
+    return destination == BROADCAST or MulticastGroup(MACAddress(destination)) in interface.groups
+
+
 @dataclass
 class Host:
     stack: Stack
@@ -96,13 +107,17 @@ class Network:
         self._flying: list[tuple[float, int, Host, Frame]] = []
         self._order = count()
 
-    def add_host(self, wire: Wire | None = None, mtu: int = 2800, **config: object) -> Host:
+    def add_host(
+        self, wire: Wire | None = None, mtu: int = 2800, *, family: int = 6, **config: object
+    ) -> Host:
         number = len(self.hosts) + 1
         stack = Stack(seeded_context(self.seed * 1000 + number), StackConfig(**config))
         interface = stack.add_interface("net", MACAddress(0x020000000000 + number), mtu, self.now)
-        interface.add_address(ipaddress.IPv6Interface(f"fd00::{number:x}/64"), self.now)
+        address = f"fd00::{number:x}" if family == 6 else f"10.0.0.{number}"
+        prefix = 64 if family == 6 else 24
+        interface.add_address(ipaddress.ip_interface(f"{address}/{prefix}"), self.now)
         settled(stack, self.now)
-        host = Host(stack, interface, wire or Wire(), f"fd00::{number:x}")
+        host = Host(stack, interface, wire or Wire(), address)
         self.hosts.append(host)
         return host
 
@@ -172,10 +187,7 @@ class Network:
         while self._flying and self._flying[0][0] <= self.now:
             _, _, sender, frame = heapq.heappop(self._flying)
             for index, host in enumerate(self.hosts):
-                if host is not sender and frame[0] in (
-                    host.interface.mac,
-                    *[group.mac for group in host.interface.groups],
-                ):
+                if host is not sender and wants(host.interface, frame):
                     batches.setdefault(index, []).append(frame)
         for index, frames in batches.items():
             self.hosts[index].stack.receive_frames(self.hosts[index].interface, frames, self.now)

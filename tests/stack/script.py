@@ -17,11 +17,12 @@ from zt_async.stack.tcp.connection import TcpConnection
 from zt_async.stack.tcp.listener import TcpListener
 from zt_async.stack.tcp.state import State
 from zt_async.types import MACAddress
-from zt_async.wire import icmpv6, ip, ipv6, ndp, tcp
+from zt_async.wire import arp, ethernet, icmpv4, icmpv6, ip, ipv4, ipv6, ndp, tcp
 
 OWN, REMOTE = "fd00::1", "fd00::2"
 OWN_MAC, REMOTE_MAC = MACAddress(0x020000000001), MACAddress(0x020000000002)
 OWN_ADDRESS, REMOTE_ADDRESS = (ipaddress.IPv6Address(a).packed for a in (OWN, REMOTE))
+HOSTS = {6: (OWN, REMOTE), 4: ("10.0.0.1", "10.0.0.2")}
 REMOTE_PORT = 4000
 REMOTE_ISS = 0xFFFFFF80
 OWN_ISS = 0xFFFFFF40
@@ -52,6 +53,7 @@ class Seg:
 class Script:
     """``options`` are what the remote's segments carry; by default none but the MSS in its SYN."""
 
+    family: int = 6
     config: dict[str, Any] = field(default_factory=dict)
     mss: int | None = MSS
     timestamps: bool = False
@@ -63,6 +65,8 @@ class Script:
     mtu: int = 2800
 
     def __post_init__(self) -> None:
+        self.own, self.remote = HOSTS[self.family]
+        self.own_address, self.remote_address = (ipaddress.ip_address(a).packed for a in HOSTS[self.family])
         self.now = 5000.0
         self.stack = self._make_stack()
         self.own_port = 0
@@ -73,13 +77,17 @@ class Script:
         self.listener: TcpListener = None  # type: ignore[assignment]
         self.others: list[bytes] = []
         """Packets sent that are no TCP segments."""
+        self.arps: list[arp.Packet] = []
+        """ARP packets sent that ask for something else than the remote's address."""
         self.last: tcp.Segment = None  # type: ignore[assignment]
         """The last segment seen, as it was on the wire."""
 
     def _make_stack(self) -> Stack:
         stack = Stack(seeded_context(7), StackConfig(**self.config))
         self.interface = stack.add_interface("net", OWN_MAC, self.mtu, self.now)
-        self.interface.add_address(ipaddress.IPv6Interface(f"{OWN}/64"), self.now)
+        self.interface.add_address(
+            ipaddress.ip_interface(f"{self.own}/{64 if self.family == 6 else 24}"), self.now
+        )
         return settled(stack, self.now)
 
     # -- the remote's side
@@ -101,21 +109,34 @@ class Script:
             self.window if segment.win is None else segment.win,
             options,
             segment.payload,
-        ).encode(ip.pseudo_header_sum(REMOTE_ADDRESS, OWN_ADDRESS, ip.TCP))
-        return ipv6.Header(REMOTE_ADDRESS, OWN_ADDRESS, ip.TCP, len(data)).encode() + data
+        ).encode(ip.pseudo_header_sum(self.remote_address, self.own_address, ip.TCP))
+        return self.ip_packet(ip.TCP, data)
+
+    def ip_packet(self, protocol: int, payload: bytes, hop_limit: int = 64) -> bytes:
+        header = ipv6.Header if self.family == 6 else ipv4.Header
+        return (
+            header(self.remote_address, self.own_address, protocol, len(payload), hop_limit).encode()
+            + payload
+        )
 
     def send(self, *segments: Seg, options: tcp.Options | None = None) -> None:
         """One batch of segments arrives."""
         self.send_packets(*(self.packet(segment, options=options) for segment in segments))
 
     def send_packets(self, *packets: bytes) -> None:
-        frames = [(int(OWN_MAC), int(REMOTE_MAC), 0x86DD, packet) for packet in packets]
+        ethertype = ip.ethertype(self.own_address)
+        frames = [(int(OWN_MAC), int(REMOTE_MAC), ethertype, packet) for packet in packets]
         self.stack.receive_frames(self.interface, frames, self.now)
 
     def send_icmp(self, message: icmpv6.Message, hop_limit: int = 64) -> None:
-        data = message.encode(REMOTE_ADDRESS, OWN_ADDRESS)
-        header = ipv6.Header(REMOTE_ADDRESS, OWN_ADDRESS, ip.ICMPV6, len(data), hop_limit)
-        self.send_packets(header.encode() + data)
+        self.send_packets(self.ip_packet(ip.ICMPV6, message.encode(REMOTE_ADDRESS, OWN_ADDRESS), hop_limit))
+
+    def send_icmpv4(self, message: icmpv4.Message) -> None:
+        self.send_packets(self.ip_packet(ip.ICMPV4, message.encode()))
+
+    def send_arp(self, packet: arp.Packet, *, to: int = OWN_MAC) -> None:
+        frame = (int(to), int(REMOTE_MAC), ethernet.ETHERTYPE_ARP, packet.encode())
+        self.stack.receive_frames(self.interface, [frame], self.now)
 
     # -- the stack's side
 
@@ -123,22 +144,27 @@ class Script:
         """What the stack sends now. The remote answers when it is asked for its MAC address."""
         result = []
         while frames := [frame for _, batch in self.stack.frames_to_send(self.now) for frame in batch]:
-            for _, _, _, packet in frames:
+            for _, _, ethertype, packet in frames:
+                if ethertype == ethernet.ETHERTYPE_ARP:
+                    self._answer_arp(packet)
+                    continue
                 segment = self._read(packet)
                 if segment is not None:
                     result.append(segment)
         return result
 
     def _read(self, packet: bytes) -> Seg | None:
-        header = ipv6.parse_header(packet)
-        if header.next_header != ip.TCP:
-            if header.next_header == ip.ICMPV6 and packet[40] == icmpv6.NEIGHBOR_SOLICITATION:
+        size, protocol = (40, packet[6]) if self.family == 6 else (20, packet[9])
+        if protocol != ip.TCP:
+            if protocol == ip.ICMPV6 and packet[40] == icmpv6.NEIGHBOR_SOLICITATION:
                 self._advertise()
             else:
                 self.others.append(packet)
             return None
-        data = packet[40:]
-        assert ip.checksum_holds(data, ip.pseudo_header_sum(header.source, header.destination, ip.TCP))
+        data = packet[size:]
+        assert ip.checksum_holds(data, ip.pseudo_header_sum(*ip.addresses_of(packet), ip.TCP))
+        if self.family == 4:
+            assert ipv4.parse_header(packet).dont_fragment
         assert len(packet) <= self.mtu
         segment = self.last = tcp.parse(data)
         if segment.flags & tcp.SYN:
@@ -163,6 +189,15 @@ class Script:
             REMOTE_ADDRESS, REMOTE_MAC, router=False, solicited=True, override=True
         )
         self.send_icmp(icmpv6.Message(icmpv6.NEIGHBOR_ADVERTISEMENT, 0, body.encode()), ndp.HOP_LIMIT)
+
+    def _answer_arp(self, packet: bytes) -> None:
+        question = arp.parse(packet)
+        if question.operation == arp.REQUEST and question.target == self.remote_address:
+            self.send_arp(
+                arp.Packet(arp.REPLY, REMOTE_MAC, self.remote_address, question.sender_mac, question.sender)
+            )
+        else:
+            self.arps.append(question)
 
     def expect(self, *expected: Seg) -> None:
         """Exactly these segments are sent now."""
@@ -273,7 +308,7 @@ class Script:
 
     def _start_connect(self, **kwargs: Any) -> None:
         self.connection = self.stack.connect_tcp(
-            (REMOTE, REMOTE_PORT), local=(OWN, 4321), now=self.now, **kwargs
+            (self.remote, REMOTE_PORT), local=(self.own, 4321), now=self.now, **kwargs
         )
 
     def _wind_clock(self, begin: Any) -> None:

@@ -1,3 +1,5 @@
+import ipaddress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,3 +30,10 @@ def test_a_short_frame_is_refused(size):
 def test_the_mac_of_a_group_ends_with_the_group():
     group = bytes.fromhex("ff0200000000000000000001ff123456")
     assert ethernet.multicast_mac(group) == MACAddress.parse("33:33:ff:12:34:56")
+
+
+@pytest.mark.parametrize(
+    ("group", "mac"), [("224.0.0.1", "01:00:5e:00:00:01"), ("239.129.2.3", "01:00:5e:01:02:03")]
+)
+def test_the_mac_of_an_ipv4_group_ends_with_23_of_its_bits(group, mac):
+    assert ethernet.multicast_mac(ipaddress.IPv4Address(group).packed) == MACAddress.parse(mac)

@@ -59,3 +59,10 @@ def test_any_bytes_are_a_datagram_or_refused(data):
     except DecodeError:
         return
     assert len(datagram.payload) <= len(data) - 8
+
+
+def test_over_ipv4_the_checksum_may_be_left_out_but_not_be_wrong():
+    data = bytes.fromhex("0001 0002 0009 0000") + b"x"
+    assert udp.parse(data, PSEUDO, may_lack_checksum=True).payload == b"x"
+    with pytest.raises(DecodeError, match="checksum"):
+        udp.parse(data[:6] + b"\1\1x", PSEUDO, may_lack_checksum=True)

@@ -112,7 +112,7 @@ class Interface:
         Raises ValueError for an address that cannot be a host's.
         """
         packed = address.packed
-        if ip.is_multicast(packed) or address.is_unspecified or packed == ipv4.BROADCAST:
+        if self._local is not None and not ip.is_unicast(packed):
             raise ValueError(f"{address} cannot be the address of an interface")
         is_new = packed not in self._addresses
         self._addresses[packed] = address

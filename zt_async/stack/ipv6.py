@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _UPPER_LAYERS = (ip.TCP, ip.UDP, ip.ICMPV6)
 _MAX_PAYLOAD = 0xFFFF
-_MAPPED = bytes(10) + b"\xff\xff"
 
 
 class Ipv6Input:
@@ -35,12 +34,10 @@ class Ipv6Input:
         header = ipv6.parse_header(packet)
         source, destination = header.source, header.destination
         is_group = ipv6.is_multicast(destination)
-        if ipv6.is_multicast(source):
-            raise DecodeError("ipv6 source")
         if interface is self._ip.local:
             if self._ip.owner(destination) is None:
                 raise DecodeError("ipv6 not for this host")
-        elif source == ipv6.LOOPBACK or source[:12] == _MAPPED or (interface.owns(source) and not looped):
+        elif not looped and not _may_come_from(interface, source):
             raise DecodeError("ipv6 source")
         elif not interface.accepts(destination):
             raise DecodeError("ipv6 not for this host")
@@ -120,6 +117,11 @@ class Ipv6Input:
             raise ipv6.ParameterProblem("ipv6 fragment offset", ipv6.ERRONEOUS_FIELD, before + 2)
         timeout = self._host.config.reassembly_timeout
         return self._ip.reassembler.receive(interface, piece, timeout, now)
+
+
+def _may_come_from(interface: Interface, source: bytes) -> bool:
+    """A host that does not know its address yet has none."""
+    return source == ipv6.UNSPECIFIED or (ipv6.is_unicast(source) and not interface.owns(source))
 
 
 def _join(first: Piece, body: bytes) -> tuple[bytes, int, int]:

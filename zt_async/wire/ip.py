@@ -6,6 +6,7 @@ Addresses are their packed bytes, 4 or 16; the length tells the family.
 from __future__ import annotations
 
 from zt_async.accel import BytesLike, checksum
+from zt_async.wire import ipv4, ipv6
 from zt_async.wire.ethernet import ETHERTYPE_IPV4, ETHERTYPE_IPV6
 
 ICMPV4 = 1
@@ -17,6 +18,11 @@ ICMPV6 = 58
 
 def is_ipv6(address: bytes) -> bool:
     return len(address) == 16
+
+
+def is_unicast(address: bytes) -> bool:
+    """Whether a host on a network may have it."""
+    return ipv6.is_unicast(address) if is_ipv6(address) else ipv4.is_unicast(address)
 
 
 def ethertype(address: bytes) -> int:

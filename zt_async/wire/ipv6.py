@@ -21,6 +21,7 @@ HOP_BY_HOP, ROUTING, FRAGMENT, NO_NEXT_HEADER, DESTINATION_OPTIONS = 0, 43, 44, 
 ERRONEOUS_FIELD, UNRECOGNIZED_NEXT_HEADER, UNRECOGNIZED_OPTION, INCOMPLETE_FIRST_FRAGMENT = range(4)
 """Codes of the ICMPv6 message "parameter problem" (RFC 4443 section 3.4, RFC 7112 section 5)."""
 
+_MAPPED = bytes(10) + b"\xff\xff"
 _HEADER = struct.Struct("!IHBB16s16s")
 _FRAGMENT_HEADER = struct.Struct("!BxHI")
 _EXTENSIONS = (HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION_OPTIONS)
@@ -152,6 +153,11 @@ def _check_options(packet: bytes, offset: int, stop: int) -> None:
 
 def is_multicast(address: bytes) -> bool:
     return address[0] == 0xFF
+
+
+def is_unicast(address: bytes) -> bool:
+    """Whether a host on a network may have it: no group, not ``::`` or ``::1``, no IPv4 address that is mapped."""
+    return address[0] != 0xFF and address[:15] != UNSPECIFIED[:15] and address[:12] != _MAPPED
 
 
 def is_link_local(address: bytes) -> bool:
