@@ -84,18 +84,8 @@ class Packet:
     """A frame under evaluation, with what the matches ask for worked out when they ask."""
 
     __slots__ = (
-        *(
-            "_ownership",
-            "_transport",
-            "destination",
-            "ethertype",
-            "from_mac",
-            "inbound",
-            "local",
-            "payload",
-            "remote",
-        ),
-        *("skip_drop", "source", "super_accept", "to_mac", "vlan_id"),
+        *("_ownership", "_transport", "destination", "ethertype", "from_mac", "inbound", "local", "payload"),
+        *("remote", "skip_drop", "source", "super_accept", "to_mac", "vlan_id"),
     )
 
     def __init__(
@@ -185,10 +175,9 @@ class Packet:
     def _is_owned(self, thing: IPAddress | MACAddress) -> bool:
         if not self.inbound:
             return any(certificate.owns(thing) for certificate in self.local.ownerships)
-        if isinstance(thing, IPv6Address) and any(
-            int(thing) >> bits == int(scheme(self.source)) >> bits for scheme, bits in self.local.derived
-        ):
-            return True
+        for scheme, bits in self.local.derived if isinstance(thing, IPv6Address) else ():
+            if int(thing) >> bits == int(scheme(self.source)) >> bits:
+                return True
         return self.remote is not None and self.remote.owns(thing)
 
 
@@ -292,15 +281,11 @@ def _port(at: int) -> Callable[[Rule], Match]:
 
 def _characteristics(rule: Rule) -> Match:
     (mask,), no = rule.operand, rule.inverted
-    plain, owned = (
-        mask & (_INBOUND | _MULTICAST | _TO_ALL | _TCP_BITS),
-        mask & (_IP_AUTHENTICATED | _MAC_AUTHENTICATED),
-    )
+    owned = mask & (_IP_AUTHENTICATED | _MAC_AUTHENTICATED)
 
     def match(packet: Packet) -> bool:
-        return (
-            bool((plain and packet.characteristics() & plain) or (owned and packet.ownership() & owned)) != no
-        )
+        holds = packet.characteristics() & mask or (owned and packet.ownership() & owned)
+        return (holds != 0) != no
 
     return match
 
@@ -336,38 +321,26 @@ def _tags(compare: Callable[[int, int, int], bool]) -> Callable[[Rule], Match]:
     return compiler
 
 
-def _tag_of_sender(rule: Rule) -> Match:
-    (tag_id, value), no = rule.operand, rule.inverted
+def _tag_of(sender: bool) -> Callable[[Rule], Match]:
+    def compiler(rule: Rule) -> Match:
+        (tag_id, value), no = rule.operand, rule.inverted
 
-    def match(packet: Packet) -> bool:
-        if packet.super_accept:
-            packet.skip_drop = True
-            return True
-        if packet.inbound:
-            tag = packet.remote.tag(tag_id) if packet.remote is not None else None
-        else:
-            tag = packet.local.tags.get(tag_id)
-        return tag is not None and (tag == value) != no
-
-    return match
-
-
-def _tag_of_receiver(rule: Rule) -> Match:
-    (tag_id, value), no = rule.operand, rule.inverted
-
-    def match(packet: Packet) -> bool:
-        tag = None
-        if not packet.super_accept:
-            if packet.inbound:
+        def match(packet: Packet) -> bool:
+            if packet.super_accept:
+                packet.skip_drop = True
+                return True
+            if packet.inbound != sender:
                 tag = packet.local.tags.get(tag_id)
-                return tag is not None and (tag == value) != no
-            tag = packet.remote.tag(tag_id) if packet.remote is not None else None
-        if tag is None:
-            packet.skip_drop = True
-            return True
-        return (tag == value) != no
+            else:
+                tag = packet.remote.tag(tag_id) if packet.remote is not None else None
+                if tag is None and not sender:  # which we may not have been told yet
+                    packet.skip_drop = True
+                    return True
+            return tag is not None and (tag == value) != no
 
-    return match
+        return match
+
+    return compiler
 
 
 def _integer_range(rule: Rule) -> Match:
@@ -438,8 +411,8 @@ _KINDS: Final[dict[int, tuple[Callable[[Rule], Match], int]]] = {
     RuleType.MATCH_TAGS_BITWISE_OR: (_tags(lambda a, b, value: a | b == value), Looks.CREDENTIALS),
     RuleType.MATCH_TAGS_BITWISE_XOR: (_tags(lambda a, b, value: a ^ b == value), Looks.CREDENTIALS),
     RuleType.MATCH_TAGS_EQUAL: (_tags(lambda a, b, value: a == b == value), Looks.CREDENTIALS),
-    RuleType.MATCH_TAG_SENDER: (_tag_of_sender, Looks.CREDENTIALS),
-    RuleType.MATCH_TAG_RECEIVER: (_tag_of_receiver, Looks.CREDENTIALS),
+    RuleType.MATCH_TAG_SENDER: (_tag_of(sender=True), Looks.CREDENTIALS),
+    RuleType.MATCH_TAG_RECEIVER: (_tag_of(sender=False), Looks.CREDENTIALS),
     RuleType.INTEGER_RANGE: (_integer_range, Looks.ANYTHING),
 }
 """How each match is compiled, and what it looks at."""

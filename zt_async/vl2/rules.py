@@ -6,12 +6,8 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from zt_async.types import NodeAddress
-from zt_async.vl2.matches import Local, Looks, Match, Packet, compile_match
-from zt_async.wire.ethernet import ETHERTYPE_IPV6 as IPV6
+from zt_async.vl2.matches import Looks, Match, Packet, compile_match
 from zt_async.wire.rules import Rule, RuleType
-
-__all__ = ["IPV6", "Outcome", "RuleTable", "Table", "Verdict"]
 
 _COPIES: Final = (RuleType.ACTION_TEE, RuleType.ACTION_WATCH, RuleType.ACTION_REDIRECT)
 _ADDRESS: Final = (1 << 40) - 1
@@ -152,17 +148,3 @@ class Table:
         counts = self.counts
         for index in matched:
             counts[index] += frames
-
-
-class RuleTable:
-    """A table of rules for the member ``own``, without credentials."""
-
-    def __init__(self, rules: Iterable[Rule], own: NodeAddress) -> None:
-        self._table = Table(tuple(rules))
-        self._local = Local(address=own, random=lambda: 0)
-
-    def check(
-        self, payload: bytes, ethertype: int, to_mac: int, source: int, destination: int, inbound: bool
-    ) -> Verdict:
-        packet = Packet(self._local, payload, ethertype, to_mac, 0, source, destination, inbound)
-        return self._table.evaluate(packet).verdict
