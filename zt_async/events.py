@@ -269,13 +269,14 @@ class RouteRemoved(Event):
 class MemberWaiting(Event):
     """A node asked for a private network of this node's controller, and waits to be authorized.
 
-    Told once, and again when the node comes back after two minutes.
+    Told once, and again when the node comes back after two minutes; never of a member that was deauthorized, so that
+    it is no harm to authorize whoever is told of here.
     """
 
     network_id: NetworkId
     address: NodeAddress
     endpoint: Endpoint | None = None
-    """Where it was met, None if through a relay only."""
+    """Where its request came from: itself, or a root on its behalf; None for this node itself."""
     version: tuple[int, int, int] | None = None
     """Software version, None while unknown."""
 

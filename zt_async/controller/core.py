@@ -441,11 +441,11 @@ class ControllerCore:
         if now < due:
             heappush(self._later, (due, (network_id, address)))
             return None
-        revocations, presence.told = state.revocations.since(presence.told)
+        revocations = state.revocations.next_for(presence)
         if not revocations:
             return None
         presence.credentials_sent = now
-        if presence.told < state.revocations.end:
+        if presence.told_twice < state.revocations.end:
             heappush(self._later, (now + TELL_INTERVAL, (network_id, address)))
         return Tell(network_id, address, Credentials(revocations=tuple(revocations)))
 
@@ -485,7 +485,7 @@ class ControllerCore:
     ) -> Configure:
         network = state.plan.network
         config = state.plan.build(member, self._stamp(), with_rules=presence.with_rules)
-        if presence.told < state.revocations.end:
+        if presence.told_twice < state.revocations.end:
             self._tells.add((network.id, member.address))
         revisions = (network.revision, member.revision)
         if presence.configured != revisions:
@@ -501,7 +501,7 @@ class ControllerCore:
         return Configure(network.id, member.address, request, config.encode())
 
     def _tell_of_waiting(self, member: MemberRecord, presence: Presence) -> None:
-        if not presence.waiting:
+        if not presence.waiting and not member.last_deauthorized:
             presence.waiting = True
             seen = presence.seen
             self._events.append(

@@ -38,6 +38,8 @@ class Presence:
     seen: Seen = NEVER_SEEN
     told: int = 0
     """The number of the first revocation that it was not sent."""
+    told_twice: int = 0
+    """The number of the first that it was not sent twice: a packet may be lost, or come too soon after another."""
     credentials_sent: float = -inf
     waiting: bool = False
     """That it waits to be authorized was told."""
@@ -83,11 +85,13 @@ class RevocationLog:
             self._entries.popleft()
             self._first += 1
 
-    def since(self, number: int) -> tuple[list[Revocation], int]:
-        """The revocations from a number on, as many as fit into one packet, and the number that is next."""
-        start = max(number - self._first, 0)
+    def next_for(self, presence: Presence) -> list[Revocation]:
+        """The revocations of the next packet to a node, which is noted to have them."""
+        start = max(presence.told_twice - self._first, 0)
         stop = min(start + MAX_TOLD, len(self._entries))
-        return [self._signed(self._entries[i]) for i in range(start, stop)], self._first + stop
+        presence.told_twice = min(max(presence.told, self._first), self._first + stop)
+        presence.told = max(presence.told, self._first + stop)
+        return [self._signed(self._entries[i]) for i in range(start, stop)]
 
     def _signed(self, entry: _Revoked) -> Revocation:
         if entry.signed is None:

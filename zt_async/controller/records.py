@@ -56,7 +56,7 @@ class Seen:
     time: int = 0
     """Unix milliseconds of its last request."""
     endpoint: Endpoint | None = None
-    """Where it was met, None if through a relay only."""
+    """Where that came from: itself, or a root on its behalf; None for the controller's own node."""
     version: tuple[int, int, int] = (-1, -1, -1)
     protocol: int = -1
 

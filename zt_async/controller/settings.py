@@ -17,12 +17,13 @@ from zt_async.controller.records import (
     member_attributes,
     network_attributes,
 )
+from zt_async.controller.rule_language import compile_rules
 from zt_async.errors import RecordError
 from zt_async.types import DNS, IPAddress, IPNetwork, NodeAddress, Route
 from zt_async.wire.rules import Rule
 
 
-class NetworkSettings(TypedDict, total=False):
+class NetworkFields(TypedDict, total=False):
     """Settings of a network. All but ``ipv4`` and ``ipv6`` are those of NetworkRecord, which tells what they mean."""
 
     name: str
@@ -52,7 +53,7 @@ class NetworkSettings(TypedDict, total=False):
     certificate_timeout: int | None
 
 
-class MemberSettings(TypedDict, total=False):
+class MemberFields(TypedDict, total=False):
     """Settings of a member; MemberRecord tells what they mean."""
 
     authorized: bool
@@ -67,9 +68,17 @@ class MemberSettings(TypedDict, total=False):
     remote_trace_level: int
 
 
-def network_change(settings: NetworkSettings) -> NetworkChange:
-    """The change that these settings make. Raises RecordError, TypeError for a setting that does not exist."""
+def network_change(settings: NetworkFields) -> NetworkChange:
+    """The change that these settings make.
+
+    Raises RecordError, RuleLanguageError, and TypeError for a setting that does not exist.
+    """
     plain: dict[str, Any] = dict(settings)
+    rules = plain.get("rules")
+    if isinstance(rules, str):
+        plain = {**plain, **compile_rules(rules).config, "rules_source": rules}
+    elif rules is not None:
+        plain["rules_source"] = ""
     subnets = [_subnet(family, plain.pop(family)) for family in ("ipv4", "ipv6") if family in plain]
     attributes = network_attributes(plain)
 
@@ -82,7 +91,7 @@ def network_change(settings: NetworkSettings) -> NetworkChange:
     return change
 
 
-def member_change(settings: MemberSettings) -> MemberChange:
+def member_change(settings: MemberFields) -> MemberChange:
     """The change that these settings make. Raises RecordError, TypeError for a setting that does not exist."""
     attributes = member_attributes(settings)
     return lambda record: replace(record, **attributes)
