@@ -13,6 +13,7 @@ import pytest
 from tests.vectors.__main__ import main
 from tests.vectors.registry import Case, NotBuilt, known_kinds
 from tests.vectors.runner import check_file
+from zt_async.errors import DecodeError
 
 FOLDER = Path(__file__).parent
 KINDS = known_kinds()
@@ -97,6 +98,24 @@ def test_every_wrong_statement_is_noticed(kind):
             continue
         unnoticed.add(what)
     assert unnoticed == {what for what in WITHOUT_CONSEQUENCE if what.split()[0] == kind}
+
+
+@pytest.mark.parametrize(
+    ("kind", "statements"),
+    [
+        ("rules", ("inbound", "outbound", "rules_binary", "valid")),
+        ("network_filter", ("result", "rules_binary", "sent_aside", "valid")),
+        ("rules_binary", ("consumed", "reserialized", "rules", "valid")),
+    ],
+)
+def test_every_wrong_outcome_is_noticed(kind, statements):
+    """Much of a frame does not matter to the rules, but all does that they make of it."""
+    for case in json.loads((FOLDER / f"{kind}.json").read_text())["cases"]:
+        for statement in case.keys() & statements:
+            wrong = changed(case[statement])
+            if wrong is not None:
+                with pytest.raises((AssertionError, DecodeError)):
+                    KINDS[kind](case | {statement: wrong}, {})
 
 
 @pytest.fixture
