@@ -137,6 +137,9 @@ class CredentialExchange:
             return outcome
         if credential.issued_to != network.own:
             vl2.look_again(network, now, credential.issued_to)
+            peer = self._vl1.topology.peers.get(credential.issued_to)
+            if peer is not None:
+                vl2.gate(network, peer, now)  # a new member hears of our groups
         elif isinstance(credential, Revocation):
             vl2.configurations.ask_soon(network, now)  # the controller will tell us what we are now
         if isinstance(credential, Revocation) and credential.fast:
