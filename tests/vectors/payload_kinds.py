@@ -11,6 +11,7 @@ from zt_async.crypto.credentials import issue_com
 from zt_async.crypto.identity import Identity
 from zt_async.types import Endpoint, MACAddress, MulticastGroup, NetworkId, NodeAddress
 from zt_async.vl1.handshake import OWN_VERSION
+from zt_async.vl1.path import NEVER
 from zt_async.vl1.sender import make_body
 from zt_async.vl1.world import World, WorldKey, WorldType
 from zt_async.vl2.configurations import PLATFORM
@@ -417,8 +418,9 @@ def _prepare(stage: Stage, situation: dict[str, Any]) -> Network:
     for entry in situation.get("known_members", ()):
         group = MulticastGroup(MACAddress.parse(entry["mac"]), entry["adi"])
         stage.vl2.multicast.learn(GroupKey(network_id, group), [NodeAddress.parse(entry["member"])], NOW)
-    if "groups_not_announced_lately" not in situation:
-        network.record(b).announce_due = NOW + 60
+    record = network.record(b)
+    record.announce_due = NEVER if "groups_not_announced_lately" in situation else NOW + 60
+    record.push_due = record.pushed = NEVER
     stage.sent()
     return network
 
