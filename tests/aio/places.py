@@ -13,8 +13,12 @@ import uvloop
 import zt_async as zt
 from zt_async.stack.tcp.connection import TcpConnection
 from zt_async.testing import VirtualLoop, private_world
+from zt_async.types import NetworkId
 
 TIME_LIMIT = 3600.0  # simulated seconds
+
+IPV4_NETWORK = NetworkId(0xFF0A000000000001)
+"""An ad-hoc network with addresses of both families, which lets everything through."""
 
 
 class DebugLoop(asyncio.SelectorEventLoop):
@@ -39,10 +43,15 @@ class OneNodeLoop(SimulatedLoop):
     """The place is a single node that talks to itself."""
 
 
+class IPv4Loop(SimulatedLoop):
+    """The place is a network of IPv4."""
+
+
 LOOPS = {
     "kernel": KernelLoop,
     "simulated": SimulatedLoop,
     "one node": OneNodeLoop,
+    "ipv4": IPv4Loop,
     "asyncio": DebugLoop,
     "uvloop": uvloop.new_event_loop,
 }
@@ -54,7 +63,7 @@ def on(*names: str) -> pytest.MarkDecorator:
 
 
 ANYWHERE = on(*LOOPS)
-OURS = on("simulated", "one node", "asyncio", "uvloop")
+OURS = on("simulated", "one node", "ipv4", "asyncio", "uvloop")
 REAL = on("asyncio", "uvloop")
 SIMULATED = on("simulated")
 
@@ -93,6 +102,10 @@ async def place_of_this_loop() -> AsyncIterator[Place]:
             (node,) = world.members
             host = address_of(node)
             yield Place(node, node, host, host)
+    elif isinstance(loop, IPv4Loop):
+        async with private_world(2, network_id=IPV4_NETWORK) as world:
+            client, server = world.members
+            yield Place(client, server, ipv4_of(server), ipv4_of(client))
     else:
         async with private_world(2) as world:
             client, server = world.members
@@ -103,6 +116,12 @@ def address_of(node: zt.Node) -> str:
     """The text of a node's IPv6 address."""
     (network,) = node.networks.values()
     return str(network.ipv6)
+
+
+def ipv4_of(node: zt.Node) -> str:
+    """The text of a node's IPv4 address."""
+    (network,) = node.networks.values()
+    return str(network.ipv4)
 
 
 def open_connections(node: zt.Node) -> list[TcpConnection]:

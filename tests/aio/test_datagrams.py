@@ -266,7 +266,8 @@ async def test_endpoints_share_a_port_if_all_agree(place):
 @OURS
 async def test_where_no_datagram_can_go(place):
     endpoint = await open_endpoint(place.client)
-    for address, code in ((("2001:db8::1", 1), errno.EHOSTUNREACH), (("192.0.2.1", 1), errno.ENETUNREACH)):
+    without_ipv4 = errno.EHOSTUNREACH if "." in place.host else errno.ENETUNREACH
+    for address, code in ((("2001:db8::1", 1), errno.EHOSTUNREACH), (("192.0.2.1", 1), without_ipv4)):
         endpoint.transport.sendto(b"lost", address)
         assert (await endpoint.errors.get()).errno == code
     endpoint.transport.sendto(b"to nobody")

@@ -14,21 +14,25 @@ from .places import OURS, SIMULATED, address_of
 pytestmark = OURS
 
 
-@pytest.mark.parametrize("size", [0, 1, 56, 2700, 60_000, 65_527])
+def largest(place):
+    return 65_507 if "." in place.host else 65_527
+
+
+@pytest.mark.parametrize("size", [0, 1, 56, 2700, 60_000, None])
 async def test_the_other_node_answers(place, size):
-    for number in (1, size):  # the nodes meet over the first one
+    for number in (1, largest(place) if size is None else size):  # the nodes meet over the first one
         assert 0 <= await place.client.ping(place.host, size=number) < 5
 
 
 async def test_oneself(place):
-    for host in ("localhost", "::1", place.client_host, None):
+    for host in ("localhost", "::1", "127.0.0.1", place.client_host, "::ffff:127.0.0.1", None):
         assert 0 <= await place.client.ping(host) < 1
 
 
-@pytest.mark.parametrize("size", [-1, 65_528])
-async def test_a_size_that_no_packet_has(place, size):
-    with pytest.raises(ValueError, match="0 to 65527"):
-        await place.client.ping(place.host, size=size)
+async def test_a_size_that_no_packet_has(place):
+    for size in (-1, largest(place) + 1):
+        with pytest.raises(ValueError, match=f"0 to {largest(place)}"):
+            await place.client.ping(place.host, size=size)
 
 
 async def test_where_no_ping_can_go(place):

@@ -86,22 +86,25 @@ class UdpOptions:
             group, index = _IPV6_MREQ.unpack(value)
             change(socket.inet_ntop(socket.AF_INET6, group), self._by_index(index))
         elif level == _IP and len(value) in _MREQ:
-            group, own, *indexes = _MREQ[len(value)].unpack(value)
-            interface = self._by_index(indexes[0]) if any(indexes) else self._by_address(own)
+            group, interface = self._read_mreq(value)
             change(socket.inet_ntop(socket.AF_INET, group), interface)
         else:
             raise _invalid()
 
     def _outgoing(self, level: int, value: Any) -> Interface | None:
-        """``value`` is an index, or for IPv4 an own address or ``ip_mreqn``, packed."""
+        """``value`` is an index; for IPv4 also an own address, ``ip_mreq`` or ``ip_mreqn``, packed."""
         if level == _IPV6 or isinstance(value, int):
             return self._by_index(_number(value))
-        if len(value) == 12:
-            _, own, index = _MREQ[12].unpack(value)
-            return self._by_index(index) if index else self._by_address(own)
+        if len(value) in _MREQ:
+            return self._read_mreq(value)[1]
         if len(value) != 4:
             raise _invalid()
         return self._by_address(bytes(value))
+
+    def _read_mreq(self, value: bytes) -> tuple[bytes, Interface | None]:
+        """A group, and an interface by an own address or, before that, by its index."""
+        group, own, *indexes = _MREQ[len(value)].unpack(value)
+        return group, self._by_index(indexes[0]) if any(indexes) else self._by_address(own)
 
     def _by_index(self, index: int) -> Interface | None:
         if not index:
