@@ -18,10 +18,6 @@ Check: TypeAlias = Callable[[Case, dict[str, str]], None]
 _checks: dict[str, Check] = {}
 
 
-class NotBuilt(Exception):
-    """Raised by a check: the case is about a part of the protocol that does not exist here yet."""
-
-
 def vector_kind(name: str) -> Callable[[Check], Check]:
     """Register the decorated function as the check of one kind."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.vectors.__main__ import main
-from tests.vectors.registry import Case, NotBuilt, known_kinds
+from tests.vectors.registry import Case, known_kinds
 from tests.vectors.runner import check_file
 from zt_async.errors import DecodeError
 
@@ -173,12 +173,3 @@ def test_a_folder_without_vectors_is_an_error(tmp_path, capsys):
     assert "cannot read the folder" in capsys.readouterr().err
     assert main([]) == 2
     assert "usage" in capsys.readouterr().err
-
-
-def test_cases_about_parts_not_built_are_told_apart(folder):
-    def check(case, fields):
-        raise NotBuilt
-
-    outcome = check_file(folder / "multicast_groups.json", check)
-    assert str(outcome) == "0 passed, 0 failed"
-    assert outcome.not_built == 2
