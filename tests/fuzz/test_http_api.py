@@ -9,6 +9,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase
 from schemathesis.checks import CHECKS
+from schemathesis.generation import GenerationMode
 
 from zt_async.service import serve
 from zt_async.service.openapi import describe
@@ -62,19 +63,27 @@ def operations():
     return [result.ok() for result in schema.get_all_operations()]
 
 
+def cases(operation):
+    """Requests that are as described, and where something could be wrong, such that are not."""
+    good = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
+    if not operation.body and not operation.path_parameters:
+        return good
+    return good | operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
+
+
 @pytest.mark.parametrize("operation", operations(), ids=lambda operation: operation.label)
 def test_requests_made_from_the_description(service, operation, fuzz_count):
     checks = [check for check in CHECKS.get_all() if check.__name__ not in NOT_CHECKED]
 
     @hypothesis.settings(
-        max_examples=max(fuzz_count // 1000, 5),
+        max_examples=max(fuzz_count // 1500, 5),
         deadline=None,
         database=None,
         derandomize=True,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @hypothesis.given(case=operation.as_strategy())
+    @hypothesis.given(case=cases(operation))
     def ask(case):
         case.call_and_validate(
             base_url=service.url, headers={"X-ZT1-Auth": service.token}, checks=checks, timeout=60

@@ -63,7 +63,10 @@ class Call:
     @property
     def moon_id(self) -> int:
         """Of the path. Raises ApiError."""
-        return int(_parsed(NodeAddress.parse, self.path["moon_id"]))
+        moon_id = int(_parsed(NodeAddress.parse, self.path["moon_id"]))
+        if not moon_id:
+            raise ApiError(404, "no moon has the ID 0")
+        return moon_id
 
 
 Handler: TypeAlias = Callable[[Call], Awaitable[Json]]

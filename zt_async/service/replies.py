@@ -46,7 +46,7 @@ class ApiError(Exception):
 async def read_object(request: web.Request) -> dict[str, Any]:
     """The body, whatever its content type says; an empty one is an empty object. Raises ApiError, HTTPException."""
     data = await request.read()
-    if not data.strip():
+    if not data:
         return {}
     try:
         value = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)

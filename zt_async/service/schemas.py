@@ -227,6 +227,8 @@ SCHEMAS: Final[dict[str, Schema]] = {
             },
             "rulesSource": TEXT,
             "ssoEnabled": FLAG,
+            "clientId": TEXT,
+            "authorizationEndpoint": TEXT,
             **_NETWORK_FIELDS,
         },
         optional={"certificateTimeoutWindowSize": MILLISECONDS},

@@ -1,0 +1,93 @@
+"""A client of the local HTTP API."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from zt_async.aio.storage import Kind
+from zt_async.cli.failures import Failure
+from zt_async.cli.options import parse_place
+
+TIMEOUT: Final = 60.0  # s
+
+
+class Client:
+    """Asks the API of a node: that whose folder is ``home``, or at ``api``."""
+
+    def __init__(self, home: Path, api: str | None, token: str | None) -> None:
+        """Raises Failure where the folder does not say what is not given."""
+        home = home.expanduser()
+        self._host, self._port = parse_place(api) if api is not None else ("127.0.0.1", _port(home))
+        self._token = token or _read(home, Kind.AUTH_TOKEN, "--token")
+
+    def get(self, path: str) -> Any:
+        return self.ask("GET", path)
+
+    def post(self, path: str, body: object = None) -> Any:
+        return self.ask("POST", path, {} if body is None else body)
+
+    def delete(self, path: str) -> Any:
+        return self.ask("DELETE", path)
+
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        """The JSON of an answer. Raises Failure."""
+        where = f"{self._host}:{self._port}"
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT)
+        try:
+            connection.request(
+                method,
+                path,
+                None if body is None else json.dumps(body),
+                {"X-ZT1-Auth": self._token, "Content-Type": "application/json"},
+            )
+            response = connection.getresponse()
+            data = response.read()
+        except OSError as error:
+            raise Failure(
+                f"no node answers at {where}: {error.strerror or error}. Is one running? 'zt node' starts one; "
+                "--home or --api say which one is meant"
+            ) from None
+        except (http.client.HTTPException, ValueError) as error:
+            raise Failure(f"what answers at {where} is no node: {error!r}") from None
+        finally:
+            connection.close()
+        try:
+            answer = json.loads(data) if data else None
+        except ValueError:
+            answer = None
+        if response.status != 200:
+            described = answer.get("description") if isinstance(answer, dict) else None
+            raise Failure(described or f"{method} {path}: {response.status} {response.reason}")
+        if answer is None:
+            raise Failure(f"what answers at {where} is no node: this is no JSON")
+        return answer
+
+
+def _port(home: Path) -> int:
+    text = _read(home, Kind.API_PORT, "--api")
+    try:
+        return parse_port(text)
+    except ValueError:
+        raise Failure(f"{home / Kind.API_PORT.file()} has no port in it: {text!r}") from None
+
+
+def parse_port(text: str) -> int:
+    port = int(text)
+    if not 0 < port <= 0xFFFF:
+        raise ValueError(text)
+    return port
+
+
+def _read(home: Path, kind: Kind, option: str) -> str:
+    path = home / kind.file()
+    try:
+        return path.read_text("utf-8").strip()
+    except FileNotFoundError:
+        raise Failure(
+            f"there is no {path}: no node runs there. 'zt node' starts one; or give another --home, or {option}"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
