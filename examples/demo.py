@@ -1,7 +1,8 @@
-"""A private ZeroTier world on this machine: a root and two members, each a process of its own.
+"""A private ZeroTier world on this machine: a root that is also a controller, and three members of its network.
 
-One member serves; the other sends it 64 MiB and then fetches a page over HTTP, both through an ad-hoc network.
-Nothing leaves the machine, and no root rights are needed: the nodes talk over loopback addresses.
+Each is a process of its own. The members are authorized as they ask, get IPv4 and IPv6 addresses, ping each other
+and stream over both; then one of them is deauthorized, and cut off. Nothing leaves the machine, and no root rights
+are needed: the nodes talk over loopback addresses.
 
     python examples/demo.py
 """
@@ -19,6 +20,7 @@ import socket
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from rich.console import Console
@@ -26,17 +28,18 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 import zt_async as zt
 
-NETWORK = zt.NetworkId.ad_hoc(7000, 7999)
-UPLOAD_PORT, HTTP_PORT = 7000, 7080
-SIZE = 64 << 20
+SUBNET = "10.147.20.0/24"
+UPLOAD_PORT, HTTP_PORT = 7000, 80
+SIZE = 32 << 20
 CHUNK = 256 << 10
 PAGE = b"<h1>Hello from a ZeroTier network</h1>\n"
-ADDRESSES = {"root": "127.0.1.1", "server": "127.0.2.1", "client": "127.0.3.1"}
+HOSTS = {"root": "127.0.1.1", "alice": "127.0.2.1", "bob": "127.0.3.1", "carol": "127.0.4.1"}
+SILENCE = 0.5  # s without an answer after which a member is cut off
 
 
 def say(**facts: object) -> None:
     """One line of JSON to the parent process."""
-    print(json.dumps(facts), flush=True)
+    print(json.dumps(facts, default=str), flush=True)
 
 
 async def tell_events(events: zt.EventStream) -> None:
@@ -46,96 +49,158 @@ async def tell_events(events: zt.EventStream) -> None:
                 say(event=f"direct path to {peer.address} ({peer.role.lower()}) at {path.endpoint}")
             case zt.PeerRelayed(peer=peer):
                 say(event=f"{peer.address} is reached through the root")
+            case zt.AddressAdded(address=address):
+                say(event=f"has the address {address}")
             case zt.NetworkReady(network=network):
-                say(event=f"network {network.name} is ready, address {network.addresses[0]}")
+                say(event=f"network {network.name} is ready")
+            case zt.NetworkUpdated(network=network, changed=changed) if "status" in changed:
+                say(event=f"network {network.id}: {network.status.name}")
+            case zt.MemberWaiting(address=address):
+                say(event=f"{address} waits to be authorized")
+            case zt.MemberAuthorized(address=address):
+                say(event=f"{address} is authorized")
+            case zt.MemberConfigured(address=address, addresses=addresses):
+                say(event=f"{address} gets {', '.join(map(str, addresses))}")
+            case zt.MemberDeauthorized(address=address):
+                say(event=f"{address} is deauthorized")
             case zt.NodeUp() | zt.NodeOnline() | zt.NodeOffline() | zt.NodeDown():
                 say(event=type(event).__name__)
 
 
-# The three processes
-
-
-async def run_root(folder: Path, planet: Path, port: int) -> None:
+@contextlib.asynccontextmanager
+async def running(name: str, folder: Path, planet: Path, port: int = 0) -> AsyncIterator[zt.Node]:
+    """A node that tells its events."""
     async with zt.start(
-        folder, roots=planet, port=port, bind=(ADDRESSES["root"],), allow_loopback_paths=True
+        folder, roots=planet, port=port, bind=(HOSTS[name],), allow_loopback_paths=True
     ) as node:
-        say(ready=str(node.address))
-        await until_stdin_ends()
-
-
-async def run_server(folder: Path, planet: Path) -> None:
-    async def take_upload(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        digest = hashlib.sha256()
-        while data := await reader.read(CHUNK):
-            digest.update(data)
-        writer.write(digest.digest())
-        await writer.drain()
-        writer.close()
-
-    async def serve_page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(
-            b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(PAGE), PAGE)
-        )
-        await writer.drain()
-        writer.close()
-
-    async with zt.start(folder, roots=planet, bind=(ADDRESSES["server"],), allow_loopback_paths=True) as node:
         events = asyncio.create_task(tell_events(node.events()))
-        await node.online()
-        network = await node.join(NETWORK)
-        async with (
-            await zt.start_server(take_upload, network.ipv6, UPLOAD_PORT),
-            await zt.start_server(serve_page, network.ipv6, HTTP_PORT),
-        ):
-            say(ready=str(network.ipv6))
-            await until_stdin_ends()
+        yield node
         await node.stop()
         await events
 
 
-async def run_client(folder: Path, planet: Path, server: str) -> None:
-    async with zt.start(folder, roots=planet, bind=(ADDRESSES["client"],), allow_loopback_paths=True) as node:
-        events = asyncio.create_task(tell_events(node.events()))
-        await node.online()
-        network = await node.join(NETWORK)
-        started = time.monotonic()
-        say(event=f"ping {server}: {await network.ping(server) * 1000:.1f} ms")
-
-        reader, writer = await zt.open_connection(server, UPLOAD_PORT)
-        say(
-            event=f"connected to {writer.get_extra_info('peer')} {time.monotonic() - started:.3f} s after the first try"
-        )
-        digest = hashlib.sha256()
-        for sent in range(0, SIZE, CHUNK):
-            data = secrets.token_bytes(CHUNK)
-            digest.update(data)
-            writer.write(data)
-            await writer.drain()
-            say(progress=sent + CHUNK)
-        writer.write_eof()
-        same = await reader.readexactly(32) == digest.digest()
-        writer.close()
-        await writer.wait_closed()
-        say(event="the other side has the same SHA-256" if same else "THE HASHES DIFFER")
-
-        reader, writer = await zt.open_connection(server, HTTP_PORT)
-        writer.write(f"GET / HTTP/1.1\r\nHost: [{server}]\r\nConnection: close\r\n\r\n".encode())
-        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
-        writer.close()
-        await writer.wait_closed()
-        say(event=f"HTTP: {head.decode().splitlines()[0]}: {body.decode().strip()}")
-        say(done=same and body == PAGE)
-        await node.stop()
-        await events
-
-
-async def until_stdin_ends() -> None:
-    """The parent closes our standard input when it is time to stop."""
+async def orders() -> AsyncIterator[str]:
+    """What the parent writes, until it closes our standard input because it is time to stop."""
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    await reader.read()
+    async for line in reader:
+        yield line.decode().strip()
+
+
+# The processes
+
+
+async def run_root(folder: Path, planet: Path, port: int) -> None:
+    """The root, and the controller: whoever asks is authorized, until the parent says otherwise."""
+
+    async def authorize(events: zt.EventStream, network: zt.ControlledNetwork) -> None:
+        async for event in events:
+            if isinstance(event, zt.MemberWaiting) and event.address not in banned:
+                await network.authorize(event.address)
+
+    banned: set[zt.NodeAddress] = set()
+    async with running("root", folder, planet, port) as node, node.controller() as controller:
+        network = await controller.create_network(name="demo", ipv4=SUBNET, sixplane=True)
+        authorizing = asyncio.create_task(authorize(node.events(), network))
+        say(ready=str(network.id))
+        async for order in orders():
+            address = zt.NodeAddress.parse(order)
+            banned.add(address)
+            say(cut=time.monotonic())
+            await network.deauthorize(address)
+        authorizing.cancel()
+
+
+async def take_upload(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    digest = hashlib.sha256()
+    while data := await reader.read(CHUNK):
+        digest.update(data)
+    writer.write(digest.digest())
+    await writer.drain()
+    writer.close()
+
+
+async def serve_page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(PAGE), PAGE))
+    await writer.drain()
+    writer.close()
+
+
+async def run_alice(folder: Path, planet: Path, network_id: str) -> None:
+    """Serves, on her addresses of both families."""
+    async with running("alice", folder, planet) as node:
+        network = await node.join(network_id)
+        async with (
+            await zt.start_server(take_upload, None, UPLOAD_PORT),
+            await zt.start_server(serve_page, None, HTTP_PORT),
+        ):
+            say(ready=f"{network.ipv4} {network.ipv6}")
+            async for _ in orders():
+                pass
+
+
+async def upload(host: str) -> bool:
+    """Send random bytes; whether the other side got just these."""
+    reader, writer = await zt.open_connection(host, UPLOAD_PORT)
+    digest = hashlib.sha256()
+    for sent in range(0, SIZE, CHUNK):
+        data = secrets.token_bytes(CHUNK)
+        digest.update(data)
+        writer.write(data)
+        await writer.drain()
+        say(progress=sent + CHUNK, host=host)
+    writer.write_eof()
+    same = await reader.readexactly(32) == digest.digest()
+    writer.close()
+    await writer.wait_closed()
+    say(event=f"upload to {host}: " + ("the same SHA-256 there" if same else "THE HASHES DIFFER"))
+    return same
+
+
+async def fetch(host: str) -> bool:
+    """Get the page over HTTP."""
+    reader, writer = await zt.open_connection(host, HTTP_PORT)
+    writer.write(b"GET / HTTP/1.1\r\nHost: alice\r\nConnection: close\r\n\r\n")
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    say(event=f"HTTP from {host}: {head.decode().splitlines()[0]}: {body.decode().strip()}")
+    return body == PAGE
+
+
+async def run_bob(folder: Path, planet: Path, network_id: str, *hosts: str) -> None:
+    """Pings Alice, uploads to her and fetches a page from her, over IPv4 and over IPv6."""
+    async with running("bob", folder, planet) as node:
+        network = await node.join(network_id)
+        say(ready=f"{network.ipv4} {network.ipv6}")
+        done = True
+        for host in hosts:
+            say(event=f"ping {host}: {await network.ping(host) * 1000:.1f} ms")
+            done &= await upload(host)
+            done &= await fetch(host)
+        say(done=done)
+
+
+async def run_carol(folder: Path, planet: Path, network_id: str, host: str) -> None:
+    """Pings Alice until no answer comes any more."""
+    async with running("carol", folder, planet) as node:
+        network = await node.join(network_id)
+        last = await answered(network, host)
+        say(ready=str(node.address))
+        with contextlib.suppress(TimeoutError):
+            while True:
+                async with asyncio.timeout(SILENCE):
+                    last = await answered(network, host)
+        say(event=f"{host} answers no more", last=last)
+
+
+async def answered(network: zt.Network, host: str) -> float:
+    """When a ping came back."""
+    await network.ping(host)
+    await asyncio.sleep(0.01)
+    return time.monotonic()
 
 
 # The parent
@@ -149,7 +214,8 @@ class Child:
         self._console = console
         self._progress = progress
         self._ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.succeeded: bool | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self.facts: dict[str, float] = {}
 
     async def start(self, *arguments: object) -> str:
         """Start, and wait for what it says when it is ready."""
@@ -158,99 +224,122 @@ class Child:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
-        self._reading = asyncio.create_task(self._read())
+        assert self._process.stdout is not None
+        self._reading = asyncio.create_task(self._read(self._process.stdout))
         return await self._ready
 
-    async def _read(self) -> None:
-        assert self._process.stdout is not None
-        upload = None
-        async for line in self._process.stdout:
+    async def _read(self, lines: asyncio.StreamReader) -> None:
+        bars = {}
+        async for line in lines:
             facts = json.loads(line)
             if "progress" in facts:
-                if upload is None:
-                    upload = self._progress.add_task("upload", total=SIZE)
-                self._progress.update(upload, completed=facts["progress"])
-            elif "ready" in facts:
-                self._console.print(f"[bold]{self.name:>6}[/] ready: {facts['ready']}")
+                host = facts["host"]
+                if host not in bars:
+                    bars[host] = self._progress.add_task(f"to {host}", total=SIZE)
+                self._progress.update(bars[host], completed=facts["progress"])
+                continue
+            if "ready" in facts:
                 self._ready.set_result(facts["ready"])
-            elif "done" in facts:
-                self.succeeded = facts["done"]
-            else:
-                self._console.print(f"[bold]{self.name:>6}[/] {facts['event']}")
+            if text := facts.pop("event", None) or (f"ready: {facts['ready']}" if "ready" in facts else ""):
+                self._console.print(f"[bold]{self.name:>6}[/] {text}", highlight=False)
+            self.facts |= facts
         if not self._ready.done():
-            self._ready.set_result("")
+            self._ready.set_exception(RuntimeError(f"{self.name} ended before it was ready"))
+
+    def order(self, text: str) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{text}\n".encode())
 
     async def finish(self) -> int:
         """Ask it to stop, and wait until it has."""
+        assert self._process is not None
         assert self._process.stdin is not None
         self._process.stdin.close()
         await self._reading
         return await self._process.wait()
 
     async def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
+        """Make sure that it is gone."""
+        if self._process is not None and self._process.returncode is None:
             self._process.kill()
-        await self._process.wait()
+            await self._reading
+            await self._process.wait()
+
+
+async def make_planet(folder: Path) -> int:
+    """Write a planet with one root, and the root's identity; returns the root's port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind((HOSTS["root"], 0))
+        port: int = probe.getsockname()[1]
+    identity = await asyncio.to_thread(zt.Identity.generate, secrets.token_bytes)
+    world = zt.World.make(
+        zt.WorldType.PLANET,
+        1,
+        [(identity, [zt.Endpoint(HOSTS["root"], port)])],
+        signing_key=zt.WorldKey.generate(secrets.token_bytes),
+        timestamp=time.time_ns() // 1_000_000,
+    )
+    (folder / "planet").write_bytes(world.to_bytes())
+    (folder / "root").mkdir()
+    secret = os.open(folder / "root" / "identity.secret", os.O_WRONLY | os.O_CREAT, 0o600)
+    os.write(secret, identity.secret_text().encode())
+    os.close(secret)
+    return port
 
 
 async def run_demo() -> int:
     console = Console()
-    columns = (TextColumn("        "), BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn())
+    columns = (
+        TextColumn("       {task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+    )
     with tempfile.TemporaryDirectory() as scratch, Progress(*columns, console=console) as progress:
         folder = Path(scratch)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind((ADDRESSES["root"], 0))
-            port = probe.getsockname()[1]
-        console.print("making a planet of our own")
-        identity = await asyncio.to_thread(zt.Identity.generate, secrets.token_bytes)
-        endpoint = zt.Endpoint(ADDRESSES["root"], port)
-        key = zt.WorldKey.generate(secrets.token_bytes)
-        world = zt.World.make(
-            zt.WorldType.PLANET,
-            1,
-            [(identity, [endpoint])],
-            signing_key=key,
-            timestamp=time.time_ns() // 1_000_000,
-        )
         planet = folder / "planet"
-        planet.write_bytes(world.to_bytes())
-        (folder / "root").mkdir()
-        secret = os.open(folder / "root" / "identity.secret", os.O_WRONLY | os.O_CREAT, 0o600)
-        os.write(secret, identity.secret_text().encode())
-        os.close(secret)
-
-        children = [Child(name, console, progress) for name in ("root", "server", "client")]
-        root, server, client = children
+        console.print("making a planet of our own")
+        port = await make_planet(folder)
+        root, alice, bob, carol = children = [Child(name, console, progress) for name in HOSTS]
         try:
-            async with asyncio.timeout(60):
-                await root.start(folder / "root", planet, port)
-                address = await server.start(folder / "server", planet)
-                await client.start(folder / "client", planet, address)
-                statuses = [await child.finish() for child in (client, server, root)]
-        except TimeoutError:
-            console.print("[red]this took too long[/]")
+            async with asyncio.timeout(90):
+                network_id = await root.start(folder / "root", planet, port)
+                ipv4, ipv6 = (await alice.start(folder / "alice", planet, network_id)).split()
+                carols_address = await carol.start(folder / "carol", planet, network_id, ipv4)
+                await bob.start(folder / "bob", planet, network_id, ipv4, ipv6)
+                statuses = [await bob.finish()]
+                root.order(carols_address)
+                statuses += [await child.finish() for child in (carol, alice, root)]
+        except (TimeoutError, RuntimeError) as error:
+            console.print(f"[red]failed[/]: {error or 'this took too long'}")
+            return 1
+        finally:
             for child in children:
                 await child.kill()
-            return 1
-    if client.succeeded and not any(statuses):
-        console.print("[green]all went well[/]")
-        return 0
-    console.print(f"[red]failed[/]: exit statuses {statuses}")
-    return 1
+    if any(statuses) or not bob.facts.get("done") or "last" not in carol.facts:
+        console.print(f"[red]failed[/]: exit statuses {statuses}")
+        return 1
+    after = max(0.0, carol.facts["last"] - root.facts["cut"])
+    console.print(f"carol was cut off {after:.2f} s after she was deauthorized")
+    console.print("[green]all went well[/]")
+    return 0
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--role", choices=list(ADDRESSES), help=argparse.SUPPRESS)
+    parser.add_argument("--role", choices=list(HOSTS), help=argparse.SUPPRESS)
     parser.add_argument("arguments", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args()
     match options.role, options.arguments:
         case "root", [folder, planet, port]:
             asyncio.run(run_root(Path(folder), Path(planet), int(port)))
-        case "server", [folder, planet]:
-            asyncio.run(run_server(Path(folder), Path(planet)))
-        case "client", [folder, planet, server]:
-            asyncio.run(run_client(Path(folder), Path(planet), server))
+        case "alice", [folder, planet, network_id]:
+            asyncio.run(run_alice(Path(folder), Path(planet), network_id))
+        case "bob", [folder, planet, network_id, *hosts]:
+            asyncio.run(run_bob(Path(folder), Path(planet), network_id, *hosts))
+        case "carol", [folder, planet, network_id, host]:
+            asyncio.run(run_carol(Path(folder), Path(planet), network_id, host))
         case _:
             return asyncio.run(run_demo())
     return 0

@@ -146,13 +146,17 @@ async def test_demo():
     assert demo.returncode == 0, said.decode()
     text = said.decode()
     for expected in (
-        "root ready:",
-        "direct path to",
-        "NodeOnline",
-        "the other side has the same SHA-256",
-        "HTTP: HTTP/1.1 200 OK",
-        "client NodeDown",
-        "64.0/64.0 MiB",
+        "waits to be authorized",
+        "alice ready: 10.147.20.",
+        "bob ping 10.147.20.",
+        "bob ping fc",
+        "the same SHA-256 there",
+        "HTTP/1.1 200 OK",
+        "32.0/32.0 MiB",
+        "carol network",
+        "ACCESS_DENIED",
+        "carol was cut off",
+        "bob NodeDown",
         "all went well",
     ):
         assert expected in text

@@ -15,6 +15,7 @@ import json
 import os
 import signal
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -67,6 +68,16 @@ class Joined:
     at: float
     ipv4: str | None
     ipv6: str | None
+
+
+@dataclass(frozen=True)
+class Status:
+    """``status`` is a number of libzt, as in NetworkStatus; ``addresses`` are all that were assigned."""
+
+    status: int
+    mtu: int
+    addresses: tuple[str, ...]
+    routes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -307,6 +318,26 @@ class Peer:
         answer = await self.ask("join", within=timeout + 10, network=network, timeout=timeout)
         ipv4, ipv6 = (ip and str(ipaddress.ip_address(ip)) for ip in (answer["ipv4"], answer["ipv6"]))
         return Joined(answer["began"], answer["at"], ipv4, ipv6)
+
+    async def begin_join(self, network: NetworkId) -> None:
+        """Join, and wait for nothing."""
+        await self.ask("begin_join", network=network)
+
+    async def status(self, network: NetworkId) -> Status:
+        """Where a network stands, by what the node says."""
+        answer = await self.ask("status", network=network)
+        return Status(answer["status"], answer["mtu"], tuple(answer["addresses"]), tuple(answer["routes"]))
+
+    async def until(self, network: NetworkId, holds: Callable[[Status], bool], within: float = 90) -> Status:
+        """Wait until a network's state is as wanted. Raises PeerFailed."""
+        status = None
+        try:
+            async with asyncio.timeout(within):
+                while not holds(status := await self.status(network)):  # noqa: ASYNC110 - it tells no event
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise PeerFailed(self._report(f"not within {within:g} s: it is {status}")) from None
+        return status
 
     async def leave(self, network: NetworkId) -> None:
         await self.ask("leave", network=network)

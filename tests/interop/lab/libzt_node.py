@@ -143,6 +143,10 @@ class Node:
         at = poll(lambda: self.zts.zts_net_transport_is_ready(nwid), timeout, "join")
         return {"began": began, "at": at, **self.addresses(network)}
 
+    def begin_join(self, network):
+        check(self.zts.zts_net_join(c_uint64(network)), "zts_net_join")
+        return {}
+
     def leave(self, network):
         check(self.zts.zts_net_leave(c_uint64(network)), "zts_net_leave")
         return {}
@@ -155,8 +159,28 @@ class Node:
         return found
 
     def status(self, network):
-        nwid = c_uint64(network)
-        return {"status": self.zts.zts_net_get_status(nwid), "mtu": self.zts.zts_net_get_mtu(nwid)}
+        """What the core says; addresses without prefixes, targets of routes likewise."""
+        zts, nwid = self.zts, c_uint64(network)
+        text, via = ctypes.create_string_buffer(64), ctypes.create_string_buffer(64)
+        flags, metric = c_ushort(), c_ushort()
+        addresses, routes = [], []
+        check(zts.zts_core_lock_obtain(), "zts_core_lock_obtain")
+        try:
+            for index in range(max(0, zts.zts_core_query_addr_count(nwid))):
+                check(zts.zts_core_query_addr(nwid, index, text, 64), "zts_core_query_addr")
+                addresses.append(text.value.decode())
+            for index in range(max(0, zts.zts_core_query_route_count(nwid))):
+                found = (nwid, index, text, via, 64, byref(flags), byref(metric))
+                check(zts.zts_core_query_route(*found), "zts_core_query_route")
+                routes.append(text.value.decode())
+        finally:
+            zts.zts_core_lock_release()
+        return {
+            "status": zts.zts_net_get_status(nwid),
+            "mtu": zts.zts_net_get_mtu(nwid),
+            "addresses": addresses,
+            "routes": routes,
+        }
 
     def stop(self):
         check(self.zts.zts_node_stop(), "zts_node_stop")
