@@ -305,6 +305,7 @@ async def test_the_network_is_told_of_addresses_and_groups(both):
         await turns(3)
         assert group not in network.groups
     far.transport.join_group(GROUP4)
+    await turns(3)
     far.transport.close()
     await turns(3)
     assert group not in network.groups

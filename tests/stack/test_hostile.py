@@ -10,10 +10,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.stack.network import PORT, Network, Transfer, Wire
 from tests.stack.script import OWN_ADDRESS, OWN_MAC, REMOTE_ADDRESS, REMOTE_MAC, Script, Seg
+from zt_async.accel import checksum
 from zt_async.stack.tcp.connection import TcpConnection
 from zt_async.stack.tcp.state import State
-from zt_async.wire import icmpv6, ip, ipv6, tcp
+from zt_async.types import Frame
+from zt_async.wire import icmpv4, icmpv6, ip, ipv4, ipv6, tcp
 
+FAMILY = st.sampled_from((4, 6))
 FLAGS = st.text("FSRP.U", max_size=4)
 NUMBER = st.integers(-3, 3) | st.integers(-70_000, 70_000) | st.integers(0, 0xFFFFFFFF)
 
@@ -23,9 +26,10 @@ def memory(s: Script) -> tuple[int, int]:
     return len(s.interface.tcp), len(s.interface.neighbors)
 
 
-def fresh() -> Script:
+def fresh(family: int = 6) -> Script:
     """An established connection, a listener with few places and a UDP endpoint."""
-    s = Script(sack=True, config={"listen_backlog": 4, "max_neighbors": 16, "max_time_wait": 4}).established()
+    config = {"listen_backlog": 4, "max_neighbors": 16, "max_time_wait": 4}
+    s = Script(sack=True, family=family, config=config).established()
     s.stack.listen_tcp(("::", PORT), now=s.now)
     s.stack.open_udp(("::", 53), now=s.now)
     return s
@@ -35,9 +39,9 @@ def fresh() -> Script:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.binary(max_size=200), max_size=10))
-def test_any_bytes_as_a_packet(packets):
-    s = fresh()
+@given(FAMILY, st.lists(st.binary(max_size=200), max_size=10))
+def test_any_bytes_as_a_packet(family, packets):
+    s = fresh(family)
     s.send_packets(*packets)
     s.collect()
     assert s.connection.state is State.ESTABLISHED
@@ -45,21 +49,20 @@ def test_any_bytes_as_a_packet(packets):
 
 @settings(max_examples=150, deadline=None)
 @given(
+    FAMILY,
     st.lists(
         st.tuples(
-            st.sampled_from((0, 6, 17, 43, 44, 58, 59, 60)),
+            st.sampled_from((0, 1, 2, 6, 17, 43, 44, 58, 59, 60)),
             st.binary(max_size=120),
-            st.sampled_from((64, 255)),
+            st.sampled_from((1, 64, 255)),
         ),
         max_size=10,
-    )
+    ),
 )
-def test_any_bytes_behind_a_good_header(payloads):
-    s = fresh()
+def test_any_bytes_behind_a_good_header(family, payloads):
+    s = fresh(family)
     for protocol, payload, hops in payloads:
-        s.send_packets(
-            ipv6.Header(REMOTE_ADDRESS, OWN_ADDRESS, protocol, len(payload), hops).encode() + payload
-        )
+        s.send_packets(s.ip_packet(protocol, payload, hops))
         s.collect()
     assert memory(s)[0] <= 6
 
@@ -67,21 +70,63 @@ def test_any_bytes_behind_a_good_header(payloads):
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 255), st.integers(0, 6), st.binary(max_size=100)), max_size=10))
 def test_any_icmp_message(contents):
-    s = fresh()
-    for kind, code, body in contents:
-        s.send_icmp(icmpv6.Message(kind, code, body.ljust(4, b"\0")), 255)
-        s.collect()
-    assert memory(s)[1] <= 16
+    for family in (4, 6):
+        s = fresh(family)
+        for kind, code, body in contents:
+            body = body.ljust(4, b"\0")
+            if family == 4:
+                s.send_icmpv4(icmpv4.Message(kind, code, body))
+            else:
+                s.send_icmp(icmpv6.Message(kind, code, body), 255)
+            s.collect()
+        assert memory(s)[1] <= 16
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.data())
-def test_any_icmp_error_about_any_packet(data):
-    s = fresh()
+@given(
+    st.lists(
+        st.tuples(
+            st.binary(max_size=60),
+            st.binary(max_size=10).map(lambda words: (words * 4)[: len(words) // 4 * 4]),
+            st.booleans(),
+            st.integers(0, 0x1FFF).map(lambda units: 8 * units) | st.just(0),
+            st.integers(0, 3),
+            st.sampled_from((1, 2, 6, 17)),
+        ),
+        max_size=12,
+    )
+)
+def test_any_header_of_ipv4(packets):
+    """Options and fragments as they come."""
+    s = fresh(4)
+    for payload, options, more, offset, identification, protocol in packets:
+        header = ipv4.Header(
+            s.remote_address,
+            s.own_address,
+            protocol,
+            len(payload),
+            identification=identification,
+            more_fragments=more,
+            offset=offset,
+            options=options,
+        )
+        s.send_packets(header.encode() + payload)
+        s.collect()
+    assert memory(s)[0] <= 6
+    s.pass_time(100)
+    assert len(s.stack._ip.reassembler) == 0
+
+
+@settings(max_examples=200, deadline=None)
+@given(FAMILY, st.data())
+def test_any_icmp_error_about_any_packet(family, data):
+    s = fresh(family)
     s.connection.send(bytes(5000))
     s.collect()
+    header = ipv6.Header if family == 6 else ipv4.Header
+    protocol = data.draw(st.sampled_from((1, 6, 17, 58, 44)))
     quoted = bytearray(
-        ipv6.Header(OWN_ADDRESS, REMOTE_ADDRESS, data.draw(st.sampled_from((6, 17, 58, 44))), 20).encode()
+        header(s.own_address, s.remote_address, protocol, 20).encode()
         + (4321).to_bytes(2, "big")
         + (4000).to_bytes(2, "big")
         + (s.own_iss + data.draw(st.integers(-10, 6000)) & 0xFFFFFFFF).to_bytes(4, "big")
@@ -92,7 +137,11 @@ def test_any_icmp_error_about_any_packet(data):
     body = data.draw(st.integers(0, 0xFFFFFFFF)).to_bytes(4, "big") + bytes(
         quoted[: data.draw(st.integers(0, 68))]
     )
-    s.send_icmp(icmpv6.Message(data.draw(st.integers(1, 4)), data.draw(st.integers(0, 7)), body))
+    kind, code = data.draw(st.integers(1, 12)), data.draw(st.integers(0, 15))
+    if family == 6:
+        s.send_icmp(icmpv6.Message(kind, code, body))
+    else:
+        s.send_icmpv4(icmpv4.Message(kind, code, body))
     s.collect()
     assert s.connection.state is State.ESTABLISHED
     assert s.connection.info().mss == 1000
@@ -162,38 +211,46 @@ def test_any_options(contents, data):
 # -- mutations of real traffic
 
 
-def recorded() -> list[bytes]:
-    """Packets of every kind that a stack receives."""
+def recorded(family: int) -> list[Frame]:
+    """Frames of every kind that a stack receives."""
     network = Network(1)
-    a, b = network.add_host(Wire(delay=0.001)), network.add_host(Wire(delay=0.001))
-    packets: list[bytes] = []
-    a.wire.drop = lambda number, frame: packets.append(frame[3]) or False
+    a, b = (network.add_host(Wire(delay=0.001), family=family) for _ in range(2))
+    frames: list[Frame] = []
+    a.wire.drop = lambda number, frame: frames.append(frame) or False
     near, far = network.connect(a, b)
     a.stack.open_udp(now=network.now).send(bytes(4000), (b.address, 53), now=network.now)
     a.stack.open_udp(now=network.now).send(bytes(40), (b.address, 53), now=network.now)
     b.stack.open_udp(("::", 99), now=network.now).send(b"x", (a.address, 98), now=network.now)
+    member = a.stack.open_udp(now=network.now)
+    member.join_group("ff05::1" if family == 6 else "239.1.1.1")
+    member.broadcast = True
+    member.send(b"x", ("ff02::1" if family == 6 else "10.0.0.255", 53), now=network.now)
     a.stack.ping(b.address, bytes(100), now=network.now)
     transfer = Transfer(near, far, bytes(30_000))
     assert network.run(transfer, 10)
     far.close()
     network.run(limit=1)
-    return packets
+    return frames
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_mutated_traffic(seed):
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("seed", range(3))
+def test_mutated_traffic(seed, family):
+    """A host at the address that the traffic was for; it knows nothing of its connections."""
     rng = random.Random(seed)
-    packets = recorded()
+    frames = recorded(family)
     network = Network(seed)
-    host = network.add_host(max_neighbors=16, listen_backlog=8, max_time_wait=8, reassembly_memory=50_000)
-    other = network.add_host()
-    host.interface, other.interface = host.interface, other.interface
+    other = network.add_host(family=family)
+    host = network.add_host(
+        family=family, max_neighbors=16, listen_backlog=8, max_time_wait=8, reassembly_memory=50_000
+    )
     near, far = network.connect(other, host)
     host.stack.listen_tcp(("::", PORT), now=network.now)
     endpoint = host.stack.open_udp(("::", 53), now=network.now)
     mac = int(host.interface.mac)
     for _ in range(4000):
-        packet = bytearray(rng.choice(packets))
+        to, _, ethertype, payload = rng.choice(frames)
+        packet = bytearray(payload)
         for _ in range(rng.randrange(4)):
             kind = rng.randrange(4)
             if kind == 0 and packet:
@@ -205,9 +262,11 @@ def test_mutated_traffic(seed):
             elif len(packet) > 60:
                 at = rng.randrange(40, 60)
                 packet[at : at + 4] = rng.randbytes(4)
-        if len(packet) >= 40 and rng.random() < 0.9:
-            packet[4:6] = (len(packet) - 40).to_bytes(2, "big")
-        host.stack.receive_frames(host.interface, [(mac, 1, 0x86DD, bytes(packet))], network.now)
+        if rng.random() < 0.9:
+            mend(ethertype, packet)
+        host.stack.receive_frames(
+            host.interface, [(mac if not to >> 40 & 1 else to, 1, ethertype, bytes(packet))], network.now
+        )
         if rng.random() < 0.1:
             host.stack.frames_to_send(network.now)
             network.now += rng.random()
@@ -221,10 +280,21 @@ def test_mutated_traffic(seed):
     assert network.run(lambda: near.receive() == b"unimpressed", 60)
 
 
+def mend(ethertype: int, packet: bytearray) -> None:
+    """Make the header's length, and the checksum of IPv4's, right again, so that more than the header is looked at."""
+    if ethertype == 0x86DD and len(packet) >= 40:
+        packet[4:6] = (len(packet) - 40).to_bytes(2, "big")
+    elif ethertype == 0x0800 and len(packet) >= 20:
+        packet[2:4] = len(packet).to_bytes(2, "big")
+        packet[10:12] = bytes(2)
+        packet[10:12] = (checksum(packet[: (packet[0] & 0xF) * 4]) ^ 0xFFFF).to_bytes(2, "big")
+
+
+@pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("seed", range(3))
-def test_connections_survive_a_wire_that_damages_every_fifth_frame(seed):
+def test_connections_survive_a_wire_that_damages_every_fifth_frame(seed, family):
     network = Network(seed)
-    a, b = (network.add_host(Wire(corruption=0.2, delay=0.005)) for _ in range(2))
+    a, b = (network.add_host(Wire(corruption=0.2, delay=0.005), family=family) for _ in range(2))
     near, far = network.connect(a, b)
     data = random.Random(seed).randbytes(100_000)
     transfer = Transfer(near, far, data)

@@ -103,6 +103,7 @@ class DatagramTransport(asyncio.DatagramTransport):
         self._endpoint.owner = None
         self._endpoint.close()
         self._driver.remove(self)
+        self._driver.schedule()  # its groups are left
         self._driver.loop.call_soon(self._protocol.connection_lost, error)
 
     # asyncio.DatagramTransport

@@ -82,6 +82,7 @@ class UdpOptions:
         """``value`` is a packed ``ip_mreq``, ``ip_mreqn`` or ``ipv6_mreq``: a group, and where it is."""
         if not isinstance(value, (bytes, bytearray)):
             raise _invalid()
+        value = bytes(value)
         if level == _IPV6 and len(value) == _IPV6_MREQ.size:
             group, index = _IPV6_MREQ.unpack(value)
             change(socket.inet_ntop(socket.AF_INET6, group), self._by_index(index))

@@ -27,12 +27,12 @@ class RouteTable:
         self._matchers: list[tuple[int, int, int, Route]] = []
 
     def add(self, route: Route) -> None:
-        if route not in self._routes:
-            self._routes.append(route)
-            self._sort()
+        """A route may be there several times, for each of those who want it."""
+        self._routes.append(route)
+        self._sort()
 
     def remove(self, route: Route) -> None:
-        """Raises ValueError when there is no such route."""
+        """Once. Raises ValueError when there is no such route."""
         self._routes.remove(route)
         self._sort()
 

@@ -96,8 +96,8 @@ class Stack:
     ) -> Route:
         """Send what goes to ``network`` by an interface, to a gateway on it. Own prefixes need no route.
 
-        Both families have routes, ``0.0.0.0/0`` and ``::/0`` are the default ones. A route that is there already is
-        not doubled. Raises ValueError for a gateway of another family.
+        Both families have routes, ``0.0.0.0/0`` and ``::/0`` are the default ones. What is added twice is there until
+        it is removed twice. Raises ValueError for a gateway of another family.
         """
         hop = None if gateway is None else pack_address(str(gateway))
         if hop is not None and len(hop) != network.max_prefixlen // 8:
