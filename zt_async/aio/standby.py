@@ -81,6 +81,7 @@ class ControllerService:
         self._config = dataclasses.replace(config or NodeConfig(), **settings)
         self._lease: Lease | None = None
         self._controller: Controller | None = None
+        self._node: Node | None = None
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -121,6 +122,11 @@ class ControllerService:
     def controller(self) -> Controller | None:
         """The controller while this process is it, None while it stands by."""
         return self._controller if self._lease is not None and self._lease.is_valid else None
+
+    @property
+    def node(self) -> Node | None:
+        """The node of the controller, None while this process stands by."""
+        return self._node if self.controller is not None else None
 
     async def serving(self) -> Controller:
         """Wait until this process is the controller. Raises what ended the service."""
@@ -202,7 +208,7 @@ class ControllerService:
         )
         async with starting as node, _ending(node) as ending:
             async with node.controller(_Opened(self._store), fence=lease.token) as controller:
-                self._lease, self._controller = lease, controller
+                self._lease, self._controller, self._node = lease, controller, node
                 self._tell()
                 try:
                     await asyncio.wait([keeping, ending], return_when=asyncio.FIRST_COMPLETED)
