@@ -525,6 +525,48 @@ def multicast(family: int = 6) -> dict[str, Any]:
     return {}
 
 
+def router(family: int = 6) -> dict[str, Any]:
+    """The kernel as the gateway of a default route, and what it says of packets that it cannot carry."""
+    pump = Pump(family=family)
+    beyond = {6: ("2001:db8::", "2001:db8:1::", "2001:db8:2::"), 4: ("192.0.2.", "198.51.100.", "203.0.113.")}
+    narrow, closed, forbidden = beyond[family]
+    prefix = 48 if family == 6 else 24
+    size = "" if family == 6 else "0"
+    _sysctl(**{"ip_forward": 1, "../ipv6/conf/all/forwarding": 1})
+    _ip("link add beyond mtu 1300 type veth peer name nowhere")
+    _ip("link set nowhere up")
+    _ip("link set beyond up")
+    _ip(f"route add {narrow}{size}/{prefix} dev beyond")
+    _ip(f"neigh add {narrow}9 lladdr 02:aa:00:00:00:99 dev beyond")
+    _ip(f"route add unreachable {closed}{size}/{prefix}")
+    _ip(f"route add prohibit {forbidden}{size}/{prefix}")
+    default = ipaddress.ip_network("::/0" if family == 6 else "0.0.0.0/0")
+    pump.stack.add_route(default, pump.interface, pump.kernel)
+
+    target = ipaddress.ip_address(f"{narrow}9").packed
+    ours = pump.stack.open_udp(now=pump.now)
+    ours.send(bytes(2000), (f"{narrow}9", PORT), now=pump.now)
+    pump.run(lambda: pump.interface.path_mtu(target, pump.now) == 1300)
+    assert pump.stack.connect_tcp((f"{narrow}9", PORT), now=pump.now).flow.mtu == 1300
+
+    def error_of(send: Callable[[], None]) -> int:
+        errors: list[Any] = []
+        send()
+        pump.run(lambda: bool(errors.extend(ours.take_errors()) or errors))
+        return errors[0][0].errno or 0
+
+    ours.hop_limit = 1
+    assert error_of(lambda: ours.send(b"x", (f"{narrow}9", 9), now=pump.now)) == errno.EHOSTUNREACH
+    ours.hop_limit = 64
+    no_route = errno.ENETUNREACH if family == 6 else errno.EHOSTUNREACH
+    for host, code in ((f"{closed}9", no_route), (f"{forbidden}9", errno.EACCES)):
+        connection = pump.stack.connect_tcp((host, PORT), now=pump.now)
+        pump.run(lambda: connection.error is not None)  # noqa: B023
+        assert connection.error is not None
+        assert connection.error.errno == code
+    return {}
+
+
 def _read_until(sock: socket.socket, wanted: bytes) -> None:
     """What goes to a group comes back to its sender as well."""
     while sock.recv(100) != wanted:
@@ -610,6 +652,7 @@ SCENARIOS: dict[str, Callable[[], dict[str, Any]]] = {
     "closed-window": closed_window,
     "many": many,
     "datagrams": datagrams,
+    "router": router,
     "neighbours": neighbours,
     "multicast": multicast,
     "querier": querier,
@@ -620,6 +663,7 @@ SCENARIOS: dict[str, Callable[[], dict[str, Any]]] = {
     "ipv4-reset": lambda: reset(4),
     "ipv4-many": lambda: many(4),
     "ipv4-datagrams": lambda: datagrams(4),
+    "ipv4-router": lambda: router(4),
     "ipv4-neighbours": lambda: neighbours(4),
     "ipv4-multicast": lambda: multicast(4),
     "ipv4-querier": lambda: querier(4),
