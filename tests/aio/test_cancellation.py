@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import threading
 
 import pytest
 
@@ -214,12 +215,23 @@ async def test_starting(bare_world, tmp_path):
 
 
 @BOTH
-async def test_starting_with_a_new_identity(tmp_path, reports):
-    """Generating takes long enough to be cancelled in the middle of it."""
+async def test_starting_with_a_new_identity(tmp_path, reports, monkeypatch):
+    """Cancelled in the middle of the search for one."""
+    began, found = threading.Event(), threading.Event()
+
+    def generate(random_bytes):
+        began.set()
+        found.wait()
+        return throwaway_identity(1)
+
+    monkeypatch.setattr(zt.Identity, "generate", generate)
     starting = asyncio.create_task(start_and_stop(tmp_path))
-    await turns(6)
+    while not began.is_set():
+        await turns(1)
     starting.cancel()
+    found.set()
     await asyncio.wait([starting])
+    assert starting.cancelled()
     first = await start_and_stop(tmp_path)
     assert await start_and_stop(tmp_path) == first
 
