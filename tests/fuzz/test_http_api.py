@@ -1,9 +1,5 @@
 """The HTTP API under requests made from its own description, by schemathesis, and under mutated bodies."""
 
-import asyncio
-import threading
-from contextlib import contextmanager
-
 import hypothesis
 import pytest
 import schemathesis
@@ -11,9 +7,9 @@ from hypothesis import HealthCheck, Phase
 from schemathesis.checks import CHECKS
 from schemathesis.generation import GenerationMode
 
-from zt_async.service import serve
 from zt_async.service.openapi import describe
-from zt_async.testing import private_world
+
+from ..service.threaded import served
 
 pytestmark = pytest.mark.timeout(7200)  # of a million
 
@@ -21,35 +17,6 @@ NOT_CHECKED = {
     "positive_data_acceptance",  # addresses, prefixes and ranges are texts of more forms than a schema tells
     "max_response_time",
 }
-
-
-@contextmanager
-def served():
-    """The API of a node with a controller, in a thread of its own; gives its address and token."""
-    started = threading.Event()
-    found = {}
-
-    async def run():
-        stop = found["stop"] = asyncio.Event()
-        found["loop"] = asyncio.get_running_loop()
-        async with private_world(1) as world:
-            node = world.members[0]
-            async with (
-                node.controller() as controller,
-                serve(node, controller, port=0) as service,
-            ):
-                found["service"] = service
-                started.set()
-                await stop.wait()
-
-    thread = threading.Thread(target=asyncio.run, args=(run(),))
-    thread.start()
-    try:
-        assert started.wait(30)
-        yield found["service"]
-    finally:
-        found["loop"].call_soon_threadsafe(found["stop"].set)
-        thread.join()
 
 
 @pytest.fixture(scope="module")

@@ -173,7 +173,10 @@ def _show_network(network: dict[str, Any], as_json: bool) -> None:
             ("name", network["name"]),
             ("access", "private" if network["private"] else "public"),
             ("addresses from", [mode for mode, is_on in modes.items() if is_on]),
-            ("pools", [f"{pool['ipRangeStart']} - {pool['ipRangeEnd']}" for pool in network["ipAssignmentPools"]]),
+            (
+                "pools",
+                [f"{pool['ipRangeStart']} - {pool['ipRangeEnd']}" for pool in network["ipAssignmentPools"]],
+            ),
             ("routes", [_route(route) for route in network["routes"]]),
             ("DNS", [dns["domain"], *dns["servers"]] if dns["domain"] else None),
             ("MTU", network["mtu"]),

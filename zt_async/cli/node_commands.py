@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 import typer
@@ -14,7 +15,7 @@ from zt_async.cli.options import DEFAULT_HOME, Api, AsJson, Home, Member, Networ
 from zt_async.cli.output import colored, show_facts, show_json, show_table
 
 SETTINGS: Final = ("allowManaged", "allowGlobal", "allowDefault", "allowDNS")
-_ADDRESSES: Final = {
+_ADDRESSES: Final[dict[str, Callable[[str], bool]]] = {
     "ip": lambda address: True,
     "ip4": lambda address: ":" not in address,
     "ip6": lambda address: ":" in address,
@@ -22,9 +23,7 @@ _ADDRESSES: Final = {
 }
 
 
-def status(
-    home: Home = DEFAULT_HOME, api: Api = None, token: Token = None, as_json: AsJson = False
-) -> None:
+def status(home: Home = DEFAULT_HOME, api: Api = None, token: Token = None, as_json: AsJson = False) -> None:
     """Show what the node is, and whether it is online."""
     with told():
         found = Client(home, api, token).get("/status")
@@ -201,7 +200,9 @@ def _setting(text: str) -> tuple[str, bool]:
     key, equals, value = text.partition("=")
     values = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
     if not equals or key not in SETTINGS or value.lower() not in values:
-        raise typer.BadParameter(f"{text!r} is not SETTING=true or SETTING=false with one of {', '.join(SETTINGS)}")
+        raise typer.BadParameter(
+            f"{text!r} is not SETTING=true or SETTING=false with one of {', '.join(SETTINGS)}"
+        )
     return key, values[value.lower()]
 
 

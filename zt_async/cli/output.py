@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -25,7 +26,7 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: 
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(_text(cell)) for cell in row))
     if table.row_count:
-        _console().print(table)
+        _print(table)
     else:
         typer.echo(empty)
 
@@ -35,7 +36,7 @@ def show_facts(facts: Iterable[tuple[str, object]]) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in facts:
         table.add_row(Text(name, "bold"), Text(_text(value)))
-    _console().print(table)
+    _print(table)
 
 
 def colored(word: str, *, good: bool) -> Text:
@@ -53,5 +54,12 @@ def _text(value: object) -> str:
     return str(value)
 
 
-def _console() -> Console:
-    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else WIDE, highlight=False)
+def _print(table: Table) -> None:
+    """Programs get whole lines, of words alone."""
+    if sys.stdout.isatty():
+        Console(highlight=False).print(table)
+        return
+    console = Console(file=io.StringIO(), width=WIDE, highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+    typer.echo("\n".join(line.rstrip() for line in captured.get().split("\n")).strip("\n"))

@@ -62,12 +62,19 @@ def _show_tables(compiled: CompiledRules) -> None:
     names = {number: name for name, number in compiled.capabilities_by_name.items()}
     for capability in compiled.capabilities:
         default = ", by default" if capability["default"] else ""
-        _show_rules(f"capability {names[capability['id']]} ({capability['id']}{default})", capability["rules"])
+        _show_rules(
+            f"capability {names[capability['id']]} ({capability['id']}{default})", capability["rules"]
+        )
     if compiled.tags_by_name:
         show_table(
             ("tag", "ID", "default", "values"),
             [
-                (name, tag["id"], tag["default"], [f"{word} = {value}" for word, value in _words(tag).items()])
+                (
+                    name,
+                    tag["id"],
+                    tag["default"],
+                    [f"{word} = {value}" for word, value in _words(tag).items()],
+                )
                 for name, tag in compiled.tags_by_name.items()
             ],
             "",

@@ -33,7 +33,8 @@ Listen: TypeAlias = Annotated[
 ]
 Port: TypeAlias = Annotated[int, typer.Option(min=0, max=0xFFFF, help="UDP port; 0 picks one.")]
 Planet: TypeAlias = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="The planet of a private world, instead of the public one.")
+    Path | None,
+    typer.Option(metavar="FILE", help="The planet of a private world, instead of the public one."),
 ]
 Bind: TypeAlias = Annotated[
     list[str] | None, typer.Option(metavar="IP", help="An address of this machine to use, instead of all.")
@@ -105,7 +106,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     with told():
         try:
             return asyncio.run(work)
-        except ValueError as error:
+        except (ValueError, ImportError) as error:
             raise Failure(str(error)) from None
 
 
@@ -153,9 +154,7 @@ async def run_node(chosen: Options, store: str | None = None) -> None:
 
 async def run_standby(chosen: Options, store: str, address: str | None) -> None:
     """Be the controller with an identity of the store, whenever the lease on it is ours."""
-    service = ControllerService(
-        store, address, path=chosen.home, roots=chosen.planet, config=chosen.config
-    )
+    service = ControllerService(store, address, path=chosen.home, roots=chosen.planet, config=chosen.config)
     async with until_stopped() as stopped, service:
         while not stopped.is_set():
             chosen.tell("stands by", event="standby")

@@ -3,18 +3,193 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 import typer
 
-from zt_async.aio.standby import LeasedStore
 from zt_async.aio.stores.directory import export_directory, import_directory
-from zt_async.cli import run
+from zt_async.aio.stores.place import store_at
+from zt_async.aio.stores.postgres import PostgresStore
+from zt_async.aio.stores.sqlite import SqliteStore
 from zt_async.cli.failures import Failure
 from zt_async.cli.options import DEFAULT_API, DEFAULT_HOME, Home, Member, Store
 from zt_async.cli.output import show_json, show_table
-from zt_async.context import system_context
+from zt_async.cli.run import (
+    AllowFrom,
+    AsJson,
+    Bind,
+    Listen,
+    Loopback,
+    Options,
+    Planet,
+    Port,
+    Verbose,
+    options,
+    run,
+    run_node,
+    run_standby,
+)
 from zt_async.crypto.identity import Identity
+from zt_async.types import NodeAddress
+
+
+def controller(
+    context: typer.Context,
+    store: Annotated[
+        str | None,
+        typer.Option(metavar="PLACE", help="Where records are kept: an SQLite file, or postgresql://..."),
+    ] = None,
+    standby: Annotated[
+        bool, typer.Option("--standby", help="Be a controller of the store when no other process is it.")
+    ] = False,
+    identity: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="With --standby: this controller, instead of any.")
+    ] = None,
+    home: Home = DEFAULT_HOME,
+    api: Listen = DEFAULT_API,
+    port: Port = 0,
+    planet: Planet = None,
+    bind: Bind = None,
+    loopback: Loopback = False,
+    allow_from: AllowFrom = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Run a controller with its API until it is interrupted; or, with a command, do something with one."""
+    if context.invoked_subcommand is not None:
+        return
+    if store is None:
+        raise typer.BadParameter(
+            "--store says where networks are kept: --store networks.db, or --store postgresql://..."
+        )
+    if identity is not None and not standby:
+        raise typer.BadParameter("--identity goes with --standby; without it the identity is that of --home")
+    chosen = options(home, api, port, planet, bind, loopback, allow_from, as_json, verbose)
+    run(_run_standby(store, identity, chosen) if standby else run_node(chosen, store))
+
+
+async def _run_standby(store: str, identity: str | None, chosen: Options) -> None:
+    async with opened(store) as records:
+        known = [str(status.identity.address) for status in await records.identities()]
+    if identity is None and not known:
+        raise Failure("the store has no identity to be online with; 'zt controller add-identity' adds one")
+    if identity is not None and identity not in known:
+        raise Failure(f"the store has no identity {identity}; 'zt controller identities' lists those it has")
+    await run_standby(chosen, store, identity)
+
+
+@asynccontextmanager
+async def opened(place: str) -> AsyncIterator[SqliteStore | PostgresStore]:
+    """A store, open for the block. Raises StoreError."""
+    store = store_at(place)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def import_(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The controller.d of a zerotier-one.")],
+    store: Store,
+    as_json: AsJson = False,
+) -> None:
+    """Take over the networks and members of a controller.d folder, all or none."""
+
+    async def work() -> None:
+        async with opened(store) as records:
+            imported = await import_directory(records, folder)
+        if as_json:
+            counts = {"networks": imported.networks, "members": imported.members}
+            show_json({**counts, "ignored": imported.ignored})
+            return
+        typer.echo(f"imported {imported.networks} networks with {imported.members} members")
+        for name in imported.ignored:
+            typer.echo(f"passed over {name}", err=True)
+
+    run(work())
+
+
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that is not there yet.")],
+    address: Member,
+    store: Store,
+) -> None:
+    """Write the networks and members of the controller ADDRESS as a controller.d folder."""
+
+    async def work() -> None:
+        async with opened(store) as records:
+            await export_directory(records, NodeAddress.parse(address), folder)
+
+    run(work())
+
+
+def identities(store: Store, as_json: AsJson = False) -> None:
+    """List the controllers of a store, and who is online as which."""
+
+    async def work() -> None:
+        async with opened(store) as records:
+            found = await records.identities()
+        if as_json:
+            show_json(
+                [
+                    {
+                        "address": str(status.identity.address),
+                        "identity": str(status.identity),
+                        "holder": status.holder,
+                        "remaining": status.remaining,
+                    }
+                    for status in found
+                ]
+            )
+            return
+        show_table(
+            ("controller", "online in", "for at least"),
+            [
+                (
+                    status.identity.address,
+                    status.holder,
+                    None if status.remaining is None else f"{status.remaining:.1f} s",
+                )
+                for status in found
+            ],
+            "there are no identities; 'zt controller add-identity' adds one",
+        )
+
+    run(work())
+
+
+def add_identity(
+    store: Store,
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="An identity.secret; without it a new one is made."),
+    ] = None,
+) -> None:
+    """Keep the identity of a controller in a store, for processes that run with --standby."""
+
+    async def work() -> None:
+        if file is None:
+            identity = await asyncio.to_thread(Identity.generate, secrets.token_bytes)
+        else:
+            identity = Identity.parse(await asyncio.to_thread(file.read_text, "ascii", "replace"))
+        async with opened(store) as records:
+            await records.add_identity(identity)
+        typer.echo(str(identity.address))
+
+    run(work())
+
+
+def remove_identity(address: Member, store: Store) -> None:
+    """Forget the identity of a controller, which goes offline. Its networks stay in the store."""
+
+    async def work() -> None:
+        async with opened(store) as records:
+            if not await records.remove_identity(NodeAddress.parse(address)):
+                raise Failure(f"{address} is not in the store")
+
+    run(work())
