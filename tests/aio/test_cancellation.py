@@ -10,7 +10,7 @@ import zt_async as zt
 from zt_async.testing.identities import throwaway_identity
 
 from .certificates import contexts
-from .places import SIMULATED, Recorder, address_of, echo, on, open_connections, turns
+from .places import REAL, SIMULATED, Recorder, address_of, echo, on, open_connections, turns
 
 BOTH = on("simulated", "asyncio")
 TURNS = 40
@@ -214,7 +214,7 @@ async def test_starting(bare_world, tmp_path):
         assert node.address == throwaway_identity(1).address
 
 
-@BOTH
+@REAL
 async def test_starting_with_a_new_identity(tmp_path, reports, monkeypatch):
     """Cancelled in the middle of the search for one."""
     began, found = threading.Event(), threading.Event()
