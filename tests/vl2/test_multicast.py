@@ -122,6 +122,7 @@ def test_new_groups_are_told_at_once_to_all_who_may_be_asked_and_to_members(part
 
 
 def test_members_get_our_certificate_before_they_hear_of_groups(party):
+    party.wait(1.1)
     party.push(party.private(multicast_limit=32))
     party.everything()
     party.vl2.set_groups(party.id, frozenset((GROUP,)), party.now)

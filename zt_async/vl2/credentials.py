@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from zt_async.vl2.core import VL2
 
 RECEIVE_INTERVAL: Final = 1.0  # s between two packets of credentials from one peer
+SEND_INTERVAL: Final = 1.05  # s between two to one peer, who takes no more
 PUSH_INTERVAL: Final = 500.0  # s
 WANTED_INTERVAL: Final = 1.0  # s between two pushes that a peer asks for
-PACKET_GAP: Final = 1.05  # s between two packets of credentials to one peer, who takes but one a second
 RETRY_INTERVAL: Final = 0.5  # s between two looks whether a controller is known by now
 WAITING_TIME: Final = 5.0  # s
 MAX_WAITING: Final = 32
-MAX_PARTS: Final = 4096
+MAX_QUEUED: Final = 65_536
+MAX_DELAY: Final = 10.0  # s
 NO_TIME: Final = math.inf
 
 
@@ -39,12 +40,12 @@ class CredentialExchange:
         self._waiting: list[tuple[float, Credentials, Peer | None]] = []
         """Until when to keep what came from whom, while the controller that signed it is not known."""
         self._retry_at = NO_TIME
-        self._parts: list[tuple[float, NetworkId, int, int]] = []
-        """When a member is to get the next packet of a push that needs several, and its number."""
+        self._queue: list[tuple[float, int, bytes]] = []
+        """When to send which peer another packet."""
 
     @property
     def next_timer(self) -> float:
-        return min(self._retry_at, self._parts[0][0]) if self._parts else self._retry_at
+        return min(self._retry_at, self._queue[0][0]) if self._queue else self._retry_at
 
     def handle_timer(self, now: float) -> None:
         if now >= self._retry_at:
@@ -52,32 +53,33 @@ class CredentialExchange:
             for until, credentials, source in waiting:
                 if now < until:
                     self.take(credentials, source, now, until)
-                else:
-                    self._vl2.counters["credentials: unknown signer"] += 1
-        while self._parts and now >= self._parts[0][0]:
-            _, network_id, address, number = heapq.heappop(self._parts)
-            network = self._vl2.networks.get(network_id)
-            if network is not None and (member := network.members.get(address)) is not None:
-                self._send_part(network, member, number, now)
+        while self._queue and now >= self._queue[0][0]:
+            _, address, body = heapq.heappop(self._queue)
+            self._vl1.send_all(address, (body,), now)
 
     # Out
 
+    def send(self, address: int, body: bytes, now: float) -> None:
+        """Send a packet of credentials when its receiver takes one, which may be a second after the last."""
+        peer = self._vl1.topology.peers.get(address)
+        due = now if peer is None else max(now, peer.credentials_due)
+        if due - now > MAX_DELAY or len(self._queue) >= MAX_QUEUED:
+            self._vl2.counters["credentials: not sent"] += 1
+            return
+        self._vl2.counters["credentials: sent"] += 1
+        if peer is not None:
+            peer.credentials_due = due + SEND_INTERVAL
+        if due > now:
+            heapq.heappush(self._queue, (due, address, body))
+        else:
+            self._vl1.send_all(address, (body,), now)
+
     def push(self, network: Network, member: Member, now: float) -> None:
         """Send a member all credentials that we have; later ones go only when these are old, or if it asks."""
-        if not network.credential_bodies:
-            member.push_due = NO_TIME
-            return
-        member.push_due = now + PUSH_INTERVAL
+        member.push_due = now + PUSH_INTERVAL if network.credential_bodies else NO_TIME
         member.pushed = now
-        self._send_part(network, member, 0, now)
-
-    def _send_part(self, network: Network, member: Member, number: int, now: float) -> None:
-        bodies = network.credential_bodies
-        if number < len(bodies):
-            self._vl2.counters["credentials: sent"] += 1
-            self._vl1.send_all(member.address, bodies[number : number + 1], now)
-        if number + 1 < len(bodies) and len(self._parts) < MAX_PARTS:
-            heapq.heappush(self._parts, (now + PACKET_GAP, network.id, member.address, number + 1))
+        for body in network.credential_bodies:
+            self.send(member.address, body, now)
 
     def wanted(self, network: Network, peer: Peer, now: float) -> None:
         """A peer says that it has no certificate of ours."""
@@ -111,20 +113,25 @@ class CredentialExchange:
     ) -> bool:
         """Keep what is good and new; True if the controllers of our networks signed any of it."""
         accepted = waits = False
+        news: dict[NetworkId, list[Revocation]] = {}
         for credential in credentials:
             network = self._vl2.networks.get(credential.network_id)
             if network is None:
                 continue
-            outcome = self._take_one(network, credential, source, now)
+            outcome = self._take_one(network, credential, now)
             self._vl2.counters[f"credentials: {outcome.value}"] += 1
             accepted |= outcome.accepted
             waits |= outcome is Outcome.UNKNOWN_SIGNER
+            if isinstance(credential, Revocation) and outcome is Outcome.NEW and credential.fast:
+                news.setdefault(network.id, []).append(credential)
+        for network_id, revocations in news.items():
+            self._spread(self._vl2.networks[network_id], revocations, source, now)
         if waits and len(self._waiting) < MAX_WAITING:
             self._waiting.append((keep_until or now + WAITING_TIME, credentials, source))
             self._retry_at = min(self._retry_at, now + RETRY_INTERVAL)
         return accepted
 
-    def _take_one(self, network: Network, credential: Credential, source: Peer | None, now: float) -> Outcome:
+    def _take_one(self, network: Network, credential: Credential, now: float) -> Outcome:
         vl2 = self._vl2
 
         def find(signer: NodeAddress) -> Identity | None:
@@ -142,14 +149,14 @@ class CredentialExchange:
                 vl2.gate(network, peer, now)  # a new member hears of our groups
         elif isinstance(credential, Revocation):
             vl2.configurations.ask_soon(network, now)  # the controller will tell us what we are now
-        if isinstance(credential, Revocation) and credential.fast:
-            self._spread(network, credential, source, now)
         return outcome
 
-    def _spread(self, network: Network, revocation: Revocation, source: Peer | None, now: float) -> None:
-        """Send a revocation that is news to all other members (vl2.md 4.6)."""
-        body = bytes((Verb.NETWORK_CREDENTIALS,)) + Credentials(revocations=(revocation,)).encode()
-        knows = {revocation.signed_by, source.address if source is not None else None}
-        for address in (network.members.keys() & self._vl1.topology.peers.keys()) - knows:
+    def _spread(
+        self, network: Network, revocations: list[Revocation], source: Peer | None, now: float
+    ) -> None:
+        """Send revocations that are news to all other members (vl2.md 4.6)."""
+        payload = Credentials(revocations=tuple(revocations)).encode()
+        know = {network.id.controller, source.address if source is not None else None}
+        for address in (network.members.keys() & self._vl1.topology.peers.keys()) - know:
             self._vl2.counters["credentials: passed on"] += 1
-            self._vl1.send_all(address, (body,), now)
+            self.send(address, bytes((Verb.NETWORK_CREDENTIALS,)) + payload, now)

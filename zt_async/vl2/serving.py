@@ -166,7 +166,8 @@ class Serving:
         if member == self._vl1.address:
             self._vl2.credentials.take(credentials, None, now)
             return
-        self._vl1.send(member, Verb.NETWORK_CREDENTIALS, credentials.encode(), now)
+        body = bytes((Verb.NETWORK_CREDENTIALS,)) + credentials.encode()
+        self._vl2.credentials.send(member, body, now)
 
     # Who may ask about groups
 
