@@ -420,7 +420,7 @@ def _prepare(stage: Stage, situation: dict[str, Any]) -> Network:
         stage.vl2.multicast.learn(GroupKey(network_id, group), [NodeAddress.parse(entry["member"])], NOW)
     record = network.record(b)
     record.announce_due = NEVER if "groups_not_announced_lately" in situation else NOW + 60
-    record.push_due = record.pushed = NEVER
+    record.push_due = record.pushed = stage.vl1.topology.peers[b].credentials_due = NEVER
     stage.sent()
     return network
 
