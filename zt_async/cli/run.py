@@ -88,16 +88,16 @@ def options(
     verbose: bool,
 ) -> Options:
     """Check and gather what a command line says. Raises BadParameter."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(asctime)s %(name)s: %(message)s",
-    )
     try:
         config = NodeConfig(port=port, bind=tuple(bind or ()), allow_loopback_paths=loopback)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     place = None if api == "none" else parse_place(api)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(asctime)s %(name)s: %(message)s",
+    )
     return Options(home.expanduser(), place, planet, config, tuple(allow_from or ()), as_json)
 
 
