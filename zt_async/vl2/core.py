@@ -290,6 +290,7 @@ class VL2:
             self.counters[WAITING] -= len(packets)
             for packet in packets:
                 self._receive_frame(packet, now)
+            self._flush(network, now)
 
     def _drop(self, packets: list[Inbound]) -> None:
         """Give up on packets that waited."""
