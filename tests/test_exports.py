@@ -13,15 +13,19 @@ from pathlib import Path
 import pytest
 
 import zt_async as zt
-from zt_async import testing
-from zt_async.aio import connect, server
+from zt_async import service, testing
+from zt_async.aio import connect, datagram, server
+from zt_async.aio.network import NetworkChoices
 from zt_async.aio.start import Settings
+from zt_async.aio.stores.lease import Leases
+from zt_async.controller.records import member_attributes, network_attributes
+from zt_async.controller.settings import MemberOptions, NetworkOptions
+from zt_async.controller.store import Store
 
-PACKAGES = [zt, testing]
+PACKAGES = [zt, testing, service]
 CALLS = ("create_connection", "create_datagram_endpoint", "create_server", "open_connection", "start_server")
-DOCUMENTED_ELSEWHERE = {
-    name for kind in (asyncio.Transport, asyncio.DatagramTransport, zt.Storage) for name in dir(kind)
-}
+PROTOCOLS = (asyncio.Transport, asyncio.DatagramTransport, zt.Storage, Store, Leases)
+DOCUMENTED_ELSEWHERE = {name for kind in PROTOCOLS for name in dir(kind)}
 
 
 def public(package):
@@ -38,6 +42,19 @@ def test_all_is_what_can_be_imported(package):
     assert set(package.__all__) == public(package)
     assert len(package.__all__) == len(set(package.__all__))
     assert package.__all__ == sorted(package.__all__, key=order)
+
+
+def test_what_needs_asyncpg_is_loaded_when_it_is_asked_for():
+    script = """
+        import sys
+        import zt_async as zt
+        assert "asyncpg" not in sys.modules
+        assert zt.PostgresStore.__doc__
+        assert "asyncpg" in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", inspect.cleandoc(script)], check=True)
+    with pytest.raises(AttributeError, match="'zt_async' has no attribute 'NoStore'"):
+        _ = zt.NoStore
 
 
 def order(name):
@@ -122,9 +139,35 @@ def test_the_settings_of_start_are_those_of_a_node():
     assert Settings.__total__ is False
 
 
+def test_the_choices_of_join_are_those_of_a_network():
+    assert typing.get_type_hints(NetworkChoices) == typing.get_type_hints(zt.NetworkSettings)
+    assert NetworkChoices.__total__ is False
+
+
+@pytest.mark.parametrize(
+    ("options", "record", "check", "more"),
+    [
+        (NetworkOptions, zt.NetworkRecord, network_attributes, {"ipv4", "ipv6"}),
+        (MemberOptions, zt.MemberRecord, member_attributes, set()),
+    ],
+)
+def test_the_options_of_records_are_fields_that_can_be_set(options, record, check, more):
+    assert options.__total__ is False
+    names = options.__annotations__.keys() - more
+    assert names <= {field.name for field in dataclasses.fields(record)}
+    for name in names:
+        with pytest.raises(zt.RecordError) as refused:
+            check({name: object()})
+        assert refused.value.field == name
+
+
 @pytest.mark.parametrize(
     ("options", "function"),
-    [(connect.ConnectOptions, connect.create_connection), (server.ServerOptions, server.create_server)],
+    [
+        (connect.ConnectOptions, connect.create_connection),
+        (server.ServerOptions, server.create_server),
+        (datagram.DatagramOptions, datagram.create_datagram_endpoint),
+    ],
 )
 def test_options_are_what_the_calls_take(options, function):
     keywords = {

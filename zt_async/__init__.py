@@ -3,9 +3,11 @@
 import zt_async as zt
 
 async with zt.start("~/.local/share/myapp/zt") as node:
-    network = await node.join("ff1b581b58000000")
-    reader, writer = await zt.open_connection(peer_address, 7000)
+    network = await node.join("8056c2e21c000001")
+    reader, writer = await zt.open_connection("10.147.20.7", 7000)
 """
+
+import typing
 
 from zt_async.aio.api import (
     create_connection,
@@ -20,17 +22,23 @@ from zt_async.aio.frames import EthernetFrame, FrameStream
 from zt_async.aio.network import Network
 from zt_async.aio.node import Node, NodeStatus
 from zt_async.aio.server import Server
+from zt_async.aio.standby import ControllerService
 from zt_async.aio.start import Starting, start
 from zt_async.aio.storage import FileStorage, MemoryStorage, Storage
 from zt_async.aio.storage import Kind as StorageKind
+from zt_async.aio.stores.directory import export_directory, import_directory
+from zt_async.aio.stores.sqlite import SqliteStore
 from zt_async.aio.subscription import EventStream
 from zt_async.aio.transport import StreamTransport
 from zt_async.config import NodeConfig, StackConfig
+from zt_async.controller.records import MemberRecord, NetworkRecord, Seen
+from zt_async.controller.rule_language import CompiledRules, compile_rules
 from zt_async.crypto.identity import Identity
 from zt_async.errors import (
     AccessDenied,
     Conflict,
     ControllerError,
+    DamagedFiles,
     DecodeError,
     FenceLost,
     IdentityCollision,
@@ -44,6 +52,7 @@ from zt_async.errors import (
     NoSuchNetwork,
     PortUnavailable,
     RecordError,
+    RuleLanguageError,
     StorageError,
     StoreError,
     WorldError,
@@ -87,6 +96,9 @@ from zt_async.types import DNS, Endpoint, MACAddress, MulticastGroup, NetworkId,
 from zt_async.vl1.world import Root, World, WorldKey, WorldType
 from zt_async.vl2.settings import NetworkSettings
 
+if typing.TYPE_CHECKING:
+    from zt_async.aio.stores.postgres import PostgresStore as PostgresStore
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -94,11 +106,14 @@ __all__ = [
     "AccessDenied",
     "AddressAdded",
     "AddressRemoved",
+    "CompiledRules",
     "Conflict",
     "ControlledNetwork",
     "Controller",
     "ControllerError",
     "ControllerFailed",
+    "ControllerService",
+    "DamagedFiles",
     "DatagramTransport",
     "DecodeError",
     "Endpoint",
@@ -117,6 +132,7 @@ __all__ = [
     "MemberAuthorized",
     "MemberConfigured",
     "MemberDeauthorized",
+    "MemberRecord",
     "MemberWaiting",
     "MemoryStorage",
     "MulticastGroup",
@@ -129,6 +145,7 @@ __all__ = [
     "NetworkNotFound",
     "NetworkNotJoined",
     "NetworkReady",
+    "NetworkRecord",
     "NetworkSettings",
     "NetworkStatus",
     "NetworkUpdated",
@@ -157,7 +174,10 @@ __all__ = [
     "Route",
     "RouteAdded",
     "RouteRemoved",
+    "RuleLanguageError",
+    "Seen",
     "Server",
+    "SqliteStore",
     "StackConfig",
     "Starting",
     "Storage",
@@ -173,10 +193,22 @@ __all__ = [
     "WorldKey",
     "WorldType",
     "ZeroTierError",
+    "compile_rules",
     "create_connection",
     "create_datagram_endpoint",
     "create_server",
+    "export_directory",
+    "import_directory",
     "open_connection",
     "start",
     "start_server",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """PostgresStore, which is loaded when it is asked for: it needs asyncpg, and nothing else does."""
+    if name == "PostgresStore":
+        from zt_async.aio.stores.postgres import PostgresStore
+
+        return PostgresStore
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

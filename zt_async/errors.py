@@ -16,6 +16,7 @@ ZeroTierError
 │   ├── NoSuchMember          (also LookupError) the network has no such member
 │   ├── RecordError           (also ValueError) a field of a record, in ``.field``, has no such value
 │   ├── RuleLanguageError     (also ValueError) a text in the rule language is wrong at ``.line`` and ``.column``
+│   ├── DamagedFiles          files of a ``controller.d``, in ``.problems``, cannot be imported
 │   └── StoreError            the controller's store cannot be read or written
 │       ├── Conflict          a record was changed by others meanwhile, or an address is taken
 │       └── FenceLost         others hold the lease: this controller must not write any more
@@ -27,6 +28,8 @@ and the other kinds of OSError.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 
 class ZeroTierError(Exception):
@@ -113,6 +116,17 @@ class RuleLanguageError(ControllerError, ValueError):
         super().__init__(f"line {line}, column {column}: {problem}")
         self.line = line
         self.column = column
+
+
+class DamagedFiles(ControllerError):
+    """Files of a ``controller.d`` that cannot be imported, in ``.problems`` by name; nothing was imported."""
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        lines = "\n".join(f"  {name}: {problem}" for name, problem in problems.items())
+        super().__init__(
+            f"{len(problems)} files cannot be imported; correct or remove them, nothing was changed:\n{lines}"
+        )
+        self.problems = dict(problems)
 
 
 class StoreError(ControllerError):

@@ -17,7 +17,7 @@ from zt_async.controller import edits
 from zt_async.controller.batch import Batch
 from zt_async.controller.core import Configure, ControllerCore, Message, Refuse, Tell
 from zt_async.controller.records import MemberRecord, NetworkRecord, Seen
-from zt_async.controller.settings import MemberFields, NetworkFields, member_change, network_change
+from zt_async.controller.settings import MemberOptions, NetworkOptions, member_change, network_change
 from zt_async.controller.store import Store
 from zt_async.errors import ControllerError, NoSuchMember, NoSuchNetwork
 from zt_async.events import ControllerFailed, Event
@@ -131,7 +131,7 @@ class Controller:
         return ControlledNetwork(self, network_id)
 
     async def create_network(
-        self, network_id: NetworkId | int | str | None = None, **settings: Unpack[NetworkFields]
+        self, network_id: NetworkId | int | str | None = None, **settings: Unpack[NetworkOptions]
     ) -> ControlledNetwork:
         """Make a network, with a random ID of this controller unless one is given.
 
@@ -245,7 +245,7 @@ class ControlledNetwork:
         """Whether a member asked for its configuration within the last two minutes, as it does each minute."""
         return self._controller.is_online(self.id, parse_node_address(address))
 
-    async def update(self, **settings: Unpack[NetworkFields]) -> NetworkRecord:
+    async def update(self, **settings: Unpack[NetworkOptions]) -> NetworkRecord:
         """Change settings; the others stay. Raises RecordError, a ValueError, for one that has no such value."""
         change = network_change(settings)
         await self._controller._edit(lambda batch: edits.update_network(batch, self.id, change))
@@ -256,7 +256,7 @@ class ControlledNetwork:
         return await self._controller.delete_network(self.id)
 
     async def authorize(
-        self, address: NodeAddress | int | str, **settings: Unpack[MemberFields]
+        self, address: NodeAddress | int | str, **settings: Unpack[MemberOptions]
     ) -> MemberRecord:
         """Make a node a member, before or after it asks; at once where it waits. ``settings`` are the member's.
 
@@ -273,7 +273,7 @@ class ControlledNetwork:
         )
 
     async def update_member(
-        self, address: NodeAddress | int | str, **settings: Unpack[MemberFields]
+        self, address: NodeAddress | int | str, **settings: Unpack[MemberOptions]
     ) -> MemberRecord:
         """Change settings of a member, whose record is made if it is missing. Raises RecordError."""
         change = member_change(settings)

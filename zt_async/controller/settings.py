@@ -23,7 +23,7 @@ from zt_async.types import DNS, IPAddress, IPNetwork, NodeAddress, Route
 from zt_async.wire.rules import Rule
 
 
-class NetworkFields(TypedDict, total=False):
+class NetworkOptions(TypedDict, total=False):
     """Settings of a network. All but ``ipv4`` and ``ipv6`` are those of NetworkRecord, which tells what they mean."""
 
     name: str
@@ -53,7 +53,7 @@ class NetworkFields(TypedDict, total=False):
     certificate_timeout: int | None
 
 
-class MemberFields(TypedDict, total=False):
+class MemberOptions(TypedDict, total=False):
     """Settings of a member; MemberRecord tells what they mean."""
 
     authorized: bool
@@ -68,7 +68,7 @@ class MemberFields(TypedDict, total=False):
     remote_trace_level: int
 
 
-def network_change(settings: NetworkFields) -> NetworkChange:
+def network_change(settings: NetworkOptions) -> NetworkChange:
     """The change that these settings make.
 
     Raises RecordError, RuleLanguageError, and TypeError for a setting that does not exist.
@@ -91,7 +91,7 @@ def network_change(settings: NetworkFields) -> NetworkChange:
     return change
 
 
-def member_change(settings: MemberFields) -> MemberChange:
+def member_change(settings: MemberOptions) -> MemberChange:
     """The change that these settings make. Raises RecordError, TypeError for a setting that does not exist."""
     attributes = member_attributes(settings)
     return lambda record: replace(record, **attributes)

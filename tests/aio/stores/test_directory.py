@@ -3,11 +3,11 @@ import json
 
 import pytest
 
-from zt_async.aio.stores.directory import DamagedFiles, Imported, export_directory, import_directory
+from zt_async.aio.stores.directory import Imported, export_directory, import_directory
 from zt_async.aio.stores.memory import MemoryStore
 from zt_async.controller.records import Seen
 from zt_async.controller.store import PutSeen, Snapshot
-from zt_async.errors import Conflict, ControllerError
+from zt_async.errors import Conflict, ControllerError, DamagedFiles
 
 from .records import CONTROLLER, NETWORK, OTHERS_NETWORK, member, network, put
 from .test_contract import load

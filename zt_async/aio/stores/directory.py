@@ -15,21 +15,10 @@ from typing import Any, Final
 from zt_async.aio.stores.rows import to_text
 from zt_async.controller.records import NEVER_SEEN, MemberRecord, NetworkRecord, Seen
 from zt_async.controller.store import Change, PutMember, PutNetwork, PutSeen, Store
-from zt_async.errors import ControllerError
+from zt_async.errors import ControllerError, DamagedFiles
 from zt_async.types import IPAddress, NodeAddress
 
 RECORD_FILE: Final = re.compile(r"network/([0-9a-f]{16})(?:/member/([0-9a-f]{10}))?\.json")
-
-
-class DamagedFiles(ControllerError):
-    """Files of a folder that cannot be imported, in ``.problems`` by name; nothing was imported."""
-
-    def __init__(self, problems: Mapping[str, str]) -> None:
-        lines = "\n".join(f"  {name}: {problem}" for name, problem in problems.items())
-        super().__init__(
-            f"{len(problems)} files cannot be imported; correct or remove them, nothing was changed:\n{lines}"
-        )
-        self.problems = dict(problems)
 
 
 @dataclass(slots=True)
