@@ -43,6 +43,22 @@ def test_a_member_that_has_something_to_say_finds_its_restarted_root_sooner():
     assert not lost or max(lost) < 4
 
 
+def test_a_node_that_is_back_at_another_address_is_found_through_its_root_within_seconds():
+    """The root knows a nearer address of it, at which it was heard of just now."""
+    world = SmallWorld(3)
+    gone, other, _ = world.members
+    here, there, elsewhere = world.hosts
+    world.net.partition([there], [here, elsewhere])
+    world.net.set_path(world.root_host, elsewhere, Link(delay=0.03))
+    world.online()
+    world.chat(gone, other, 5)
+    world.net.detach(here)
+    world.net.detach(elsewhere)
+    back = world.add(1, elsewhere)
+    lost = world.chat(back, other, 10)
+    assert max(lost, default=0.0) < 4
+
+
 def test_offline_and_online_again():
     config = NodeConfig(offline_after=30.0)
     world = SmallWorld(1, config=config)

@@ -41,10 +41,12 @@ class Relay:
         destination = int.from_bytes(datagram[8:13], "big")
         peer = topology.peers.get(destination)
         onward = peer.best_path(now) if peer is not None else None
-        if onward is None:
+        if peer is None or onward is None:
             onward = self._to_upstream(source, now)
-        elif whole:
-            vl1.contact.introduce(source, destination, path, now)
+        else:
+            vl1.sender.doubt(peer, onward, now)  # it may have moved: the one with its other path has it now
+            if whole:
+                vl1.contact.introduce(source, destination, path, now)
         if onward is None or onward is path:
             counters["datagram: no way onward"] += 1
             return

@@ -160,10 +160,14 @@ class Sender:
         if relay is not None and relay is not peer:
             through = relay.best_path(now)
             if through is not None and (path is None or through.is_alive(now)):
-                if now - through.last_answer >= PATH_QUIET and through.is_doubtful(now):
-                    self._doubts.append(Doubt(relay, through, now))
+                self.doubt(relay, through, now)
                 return through
         return path or peer.expired_path(now)
+
+    def doubt(self, peer: Peer, path: Path, now: float) -> None:
+        """Have a path probed that something is sent over, if it answers nothing."""
+        if now - path.last_answer >= PATH_QUIET and path.is_doubtful(now):
+            self._doubts.append(Doubt(peer, path, now))
 
     def take_doubts(self) -> list[Doubt]:
         """The paths that are to be probed, because they answer nothing."""
