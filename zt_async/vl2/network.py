@@ -215,8 +215,9 @@ class Network:
         del self.members[member.address], self._by_mac[member.mac]
 
     def _forget_some(self) -> None:
-        """Make room: an eighth goes, of those that were silent longest."""
-        for member in sorted(self.members.values(), key=lambda m: m.last_used)[: MAX_MEMBERS // 8]:
+        """Make room: an eighth goes, of those who had nothing to do with us for longest."""
+        members = sorted(self.members.values(), key=lambda member: max(member.last_used, member.pushed))
+        for member in members[: MAX_MEMBERS // 8]:
             self._forget(member)
 
     def add_credential(self, credential: Credential, find: FindIdentity) -> Outcome:
