@@ -161,14 +161,39 @@ async def test_an_own_address_of_the_right_family_is_chosen(both):
         assert caught.value.errno == errno.EAFNOSUPPORT
 
 
-async def test_cancelling_a_race_leaves_nothing(both):
+def two_addresses(monkeypatch, *hosts):
+    """Every host has these; so far no other than "localhost" has several."""
+    addresses = [(host, 7000) for host in hosts]
+    monkeypatch.setattr("zt_async.aio.connect.resolve_addresses", lambda *_, **__: list(addresses))
+
+
+async def test_the_second_address_wins_where_the_first_says_nothing(both, monkeypatch):
+    client, server = both.members
+    two_addresses(monkeypatch, "10.255.255.1", address_of(server), ipv4_of(server))
+    async with await server.start_server(echo, None, 7000):
+        _, peername = await answers(client, "name", 7000, happy_eyeballs_delay=0.01)
+        assert peername[0] in (address_of(server), ipv4_of(server))
+        await turns(3)
+        silent = ipaddress.ip_address("10.255.255.1").packed
+        assert not any(key.startswith(silent) for key in client.core.stack.interfaces[0].tcp)
+
+
+@pytest.mark.parametrize("end", ["cancel", "stop"])
+async def test_a_race_that_ends_leaves_nothing(both, monkeypatch, end):
     client, _ = both.members
-    task = asyncio.create_task(client.open_connection("10.255.255.1", 7000, happy_eyeballs_delay=0.01))
+    two_addresses(monkeypatch, "10.255.255.1", "10.255.255.2")
+    task = asyncio.create_task(client.open_connection("name", 7000, happy_eyeballs_delay=0.01))
     await asyncio.sleep(0.1)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
+    table = client.core.stack.interfaces[0].tcp
+    assert len(table) == 2
+    if end == "cancel":
+        task.cancel()
+    else:
+        await client.stop()
+    with pytest.raises(asyncio.CancelledError if end == "cancel" else zt.NodeNotRunning):
         await task
-    assert not client.core.stack.interfaces[0].tcp
+    await turns(3)
+    assert not table
 
 
 # -- datagrams

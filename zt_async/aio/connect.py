@@ -55,7 +55,10 @@ async def connect_any(
     *,
     all_errors: bool,
 ) -> TcpConnection:
-    """A connection to the first of these addresses that takes one. Raises OSError as ``loop.create_connection``."""
+    """A connection to the first of these addresses that takes one. Raises OSError as ``loop.create_connection``.
+
+    With a ``delay`` an address that does not answer within so many seconds is given company by the next.
+    """
     errors: list[OSError] = []
 
     async def attempt(remote: Address) -> TcpConnection:
@@ -65,17 +68,19 @@ async def connect_any(
             errors.append(error)
             raise
 
-    attempts = [partial(attempt, remote) for remote in remotes]
-    connection: TcpConnection | None = None
-    if delay is not None and len(attempts) > 1:
-        connection, *_ = await staggered.staggered_race(attempts, delay)
-    else:
-        for one in attempts:
+    if delay is None or len(remotes) == 1:
+        for remote in remotes:
             with contextlib.suppress(OSError):
-                connection = await one()
-                break
-    if connection is not None:
-        return connection
+                return await attempt(remote)
+    else:
+        attempts = [partial(attempt, remote) for remote in remotes]
+        connection: TcpConnection | None
+        connection, _, failures = await staggered.staggered_race(attempts, delay)
+        if connection is not None:
+            return connection
+        for failure in failures:
+            if failure is not None and not isinstance(failure, OSError):  # the node has ended
+                raise failure
     if all_errors:
         raise ExceptionGroup("create_connection failed", errors)
     if len({str(error) for error in errors}) == 1:

@@ -89,13 +89,11 @@ class IpLayer:
         self, interface: Interface, packet: bytes, now: float, *, looped: bool = False
     ) -> Arrival | None:
         """Validate a packet of this stack's own; see :class:`Ipv4Input` and :class:`Ipv6Input`. Raises DecodeError."""
-        inward = self.ipv6 if packet[0] >> 4 == 6 else self.ipv4
-        return inward.receive(interface, packet, now, looped=looped)
+        return self._inward(packet).receive(interface, packet, now, looped=looped)
 
     def refuse_port(self, arrival: Arrival, now: float) -> None:
         """Tell the sender of a packet that nobody is at its port."""
-        inward = self.ipv6 if ip.is_ipv6(arrival.destination) else self.ipv4
-        inward.refuse_port(arrival, now)
+        self._inward(arrival.packet).refuse_port(arrival, now)
 
     def send(self, flow: Flow, payload: bytes, now: float) -> None:
         """Send an upper layer's packet, in fragments where the path asks for it."""
@@ -118,8 +116,10 @@ class IpLayer:
         """Tell the senders of packets that were not completed in time."""
         expired, self.reassembler.expired = self.reassembler.expired, []
         for interface, first in expired:
-            inward = self.ipv6 if first[0] >> 4 == 6 else self.ipv4
-            inward.tell_expired(interface, first, now)
+            self._inward(first).tell_expired(interface, first, now)
+
+    def _inward(self, packet: bytes) -> Ipv4Input | Ipv6Input:
+        return self.ipv6 if packet[0] >> 4 == 6 else self.ipv4
 
     def _identification(self, flow: Flow) -> int:
         """Of a packet in fragments. For IPv6 no one can foresee it (RFC 7739).

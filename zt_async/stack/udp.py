@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections import deque
 
-from zt_async.stack.addresses import IPV4_ANY, Address, address_text, is_wildcard, pack_address
+from zt_async.stack.addresses import ANY, IPV4_ANY, IPV6_ANY, Address, address_text, is_wildcard, pack_address
 from zt_async.stack.arrival import Arrival, TransportError
 from zt_async.stack.flow import Flow
 from zt_async.stack.host import Host, Socket, os_error
@@ -208,9 +208,7 @@ class UdpEndpoint(Socket):
         destination = arrival.destination
         return (
             interface in (None, arrival.interface)
-            and (
-                address == destination or (is_wildcard(address) and len(address) in (0, 16, len(destination)))
-            )
+            and address in (destination, bytes(len(destination)), ANY, IPV6_ANY)
             and self.remote in (None, remote)
             and (
                 not ip.is_multicast(destination)
