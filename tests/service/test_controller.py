@@ -2,6 +2,10 @@
 
 import pytest
 
+import zt_async as zt
+from zt_async.events import MemberWaiting
+from zt_async.service.node_json import VERSION
+
 MEMBER = "0123456789"
 OTHER = "89e92ceee5"
 
@@ -267,3 +271,53 @@ async def test_a_controller_that_has_ended_is_503(api):
         assert "controller" in answer.json["description"]
     assert (await api.ask("GET", "/status")).status == 200
     assert (await api.ask("GET", "/metrics")).status == 200
+
+
+async def told(events, kind):
+    """Wait for an event of a kind."""
+    async for event in events:
+        if isinstance(event, kind):
+            return event
+    raise AssertionError(f"no {kind.__name__} was told")
+
+
+async def test_a_real_member(api):
+    """It asks, waits, is let in, follows changes, and is cut off."""
+    network_id = (
+        await api.post(
+            "/controller/network",
+            {
+                "v4AssignMode": {"zt": True},
+                "routes": [{"target": "10.9.0.0/24"}],
+                "ipAssignmentPools": [{"ipRangeStart": "10.9.0.7", "ipRangeEnd": "10.9.0.8"}],
+            },
+        )
+    )["id"]
+    path = f"/controller/network/{network_id}/member/{api.other.address}"
+    with api.node.events() as events, api.other.events() as others:
+        network = await api.other.join(network_id, wait=False)
+        await told(events, MemberWaiting)
+        waiting = await api.get(path)
+        assert waiting["authorized"] is False
+        assert waiting["identity"] == str(api.other.identity)
+        assert (waiting["vMajor"], waiting["vMinor"], waiting["vRev"]) == VERSION
+        assert waiting["vProto"] >= 11
+        allowed = await api.post(path, {"authorized": True})
+        assert allowed["ipAssignments"] == ["10.9.0.7"]
+        await network.ready()
+        assert str(network.ipv4) == "10.9.0.7"
+        shown = await api.get(f"/unstable/controller/network/{network_id}/member")
+        assert shown["meta"] == {"totalCount": 1, "authorizedCount": 1}
+        changed = await api.post(f"/controller/network/{network_id}", {"mtu": 1400, "name": "renamed"})
+        assert changed["revision"] == 2
+        while network.mtu != 1400:
+            await told(others, zt.NetworkUpdated)
+        assert network.name == "renamed"
+        await api.post(path, {"authorized": False})
+        while network.status != zt.NetworkStatus.ACCESS_DENIED:
+            await told(others, zt.NetworkUpdated)
+        await api.post(path, {"authorized": True})
+        await network.ready()
+        await api.delete(f"/controller/network/{network_id}")
+        while network.status == zt.NetworkStatus.OK:
+            await told(others, zt.NetworkUpdated)
