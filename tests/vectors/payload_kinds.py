@@ -14,6 +14,7 @@ from zt_async.vl1.handshake import OWN_VERSION
 from zt_async.vl1.path import NEVER
 from zt_async.vl1.sender import make_body
 from zt_async.vl1.world import World, WorldKey, WorldType
+from zt_async.vl2.addressing import member_mac
 from zt_async.vl2.configurations import PLATFORM
 from zt_async.vl2.core import VL2
 from zt_async.vl2.groups import GroupKey
@@ -219,20 +220,20 @@ def _send_multicast(stage: Stage, case: Case, payload: bytes) -> None:
     frame = MulticastFrame.decode(payload)
     context, own = case["context"], stage.own.address
     receiver = NodeAddress.parse(case["destination"])
-    known = LIMIT + 1 - frame.gather_limit
+    limit = max(LIMIT, frame.gather_limit - 1)
+    known = limit + 1 - frame.gather_limit
     roles = {own: 0, receiver: 0}
     if frame.replicate:
         roles[receiver] = ROLE_REPLICATOR
     elif not known:
         roles[receiver] = ROLE_BRIDGE
     plain = not case["compressed_on_wire"] and compress(payload) is not None
-    network = stage.join(frame.network_id, flags=FLAG_PLAIN_MULTICAST if plain else 0)
-    foreign = frame.source not in (None, network.mac)
+    foreign = frame.source not in (None, member_mac(frame.network_id, own))
     if foreign:
         roles[own] = ROLE_BRIDGE
-    stage.vl2.leave(frame.network_id, NOW)
     network = stage.join(
         frame.network_id,
+        multicast_limit=limit,
         flags=FLAG_PLAIN_MULTICAST if plain else 0,
         specialists=tuple(address | role for address, role in roles.items() if role),
     )
@@ -258,7 +259,7 @@ def _send_frame(stage: Stage, case: Case, payload: bytes) -> None:
     network_id, own = NetworkId.from_packed(payload[:8]), stage.own.address
     source, destination = (int(context[f"tap_{end}_mac"], 16) for end in ("source", "destination"))
     rules: tuple[Rule, ...] = (ACCEPT,)
-    certificate = None
+    credentials = Credentials()
     bridges = []
     if case["verb"] == Verb.EXT_FRAME:
         ext = ExtFrame.decode(payload)
@@ -268,21 +269,26 @@ def _send_frame(stage: Stage, case: Case, payload: bytes) -> None:
         else:
             bridges = [own, NodeAddress.parse(case["destination"])]
     elif case["verb"] == Verb.NETWORK_CREDENTIALS:
-        (certificate,) = Credentials.decode(payload).coms
-        network_id = certificate.network_id
+        credentials = Credentials.decode(payload)
+        network_id = next(iter(credentials)).network_id
     specialists = tuple(bridge | ROLE_BRIDGE for bridge in bridges)
-    stage.join(
-        network_id,
-        private=certificate is not None,
-        certificate=certificate,
-        rules=rules,
-        specialists=specialists,
-    )
+    stage.join(network_id, rules=rules, specialists=specialists, **_holding(credentials))
     frame = (destination, source, context["ethertype"], unhex(context["frame"]))
     stage.vl2.send_frames(network_id, [frame], NOW)
 
 
 _COPIES = {0x02: RuleType.ACTION_TEE, 0x04: RuleType.ACTION_REDIRECT, 0x16: RuleType.ACTION_WATCH}
+
+
+def _holding(credentials: Credentials) -> dict[str, Any]:
+    """Options of a configuration that gives a member these credentials."""
+    return {
+        "private": bool(credentials.coms),
+        "certificate": next(iter(credentials.coms), None),
+        "capabilities": credentials.capabilities,
+        "tags": credentials.tags,
+        "ownerships": credentials.ownerships,
+    }
 
 
 def _send_credentials(stage: Stage, case: Case, payload: bytes) -> None:
@@ -295,14 +301,7 @@ def _send_credentials(stage: Stage, case: Case, payload: bytes) -> None:
         stage.vl2.send_credentials(receiver, credentials, NOW)
         return
     network_id = next(iter(credentials)).network_id
-    network = stage.join(
-        network_id,
-        private=bool(credentials.coms),
-        certificate=next(iter(credentials.coms), None),
-        capabilities=credentials.capabilities,
-        tags=credentials.tags,
-        ownerships=credentials.ownerships,
-    )
+    network = stage.join(network_id, **_holding(credentials))
     stage.vl2.credentials.push(network, network.record(receiver), NOW)
 
 
@@ -421,6 +420,8 @@ def _prepare(stage: Stage, situation: dict[str, Any]) -> Network:
     record = network.record(b)
     record.announce_due = NEVER if "groups_not_announced_lately" in situation else NOW + 60
     record.push_due = record.pushed = stage.vl1.topology.peers[b].credentials_due = NEVER
+    if not situation["joined"]:
+        stage.vl2.leave(network_id, NOW)
     stage.sent()
     return network
 
