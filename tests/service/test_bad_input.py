@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from zt_async.service import serve
-from zt_async.service.replies import MAX_BODY
+from zt_async.service.replies import MAX_BODY, MAX_DEPTH
 
 MEMBER = "0123456789"
 AD_HOC = "ff1b581b58000000"
@@ -191,16 +191,20 @@ async def test_settings_that_cannot_be(api, paths):
     assert await api.everything() == before
 
 
-async def test_settings_of_any_depth_are_kept_or_refused(api):
-    for depth in (100, 800, 900, 950, 970, 980, 990, 1000, 5000):
-        body = b'{"deep": %b1%b}' % (b"[" * depth, b"]" * depth)
-        answer = await api.ask("POST", "/config/settings", data=body)
-        if answer.status != 200:
+async def test_bodies_have_a_limit_to_their_depth(api, paths):
+    def nested(levels):
+        return b'{"deep": %b%b}' % (b"[" * (levels - 1), b"]" * (levels - 1))
+
+    for path in paths.values():
+        before = await api.everything()
+        for levels in (MAX_DEPTH + 1, 900, 5000):
+            answer = await api.ask("POST", path, data=nested(levels))
             assert answer.status == 400
-            assert mentions(answer, "too deeply")
-        shown = await api.get("/config")
-        assert shown["settings"]["deep"]
-    assert answer.status == 400
+            assert mentions(answer, f"beyond {MAX_DEPTH} levels")
+        assert await api.everything() == before
+    for path in (paths["network"], paths["settings"]):
+        assert (await api.ask("POST", path, data=nested(MAX_DEPTH))).status == 200
+    assert (await api.get("/config"))["settings"]["deep"]
 
 
 UNKNOWN = [

@@ -48,11 +48,7 @@ class LocalConf:
         settings = self.settings | dict(changes)
         allowed_prefixes(settings)
         content = self.content | {"settings": settings}
-        try:
-            text = json.dumps(content, indent=4)
-        except RecursionError:
-            raise ValueError("the settings are nested too deeply") from None
-        await self._storage.save(Kind.LOCAL_CONF, text.encode())
+        await self._storage.save(Kind.LOCAL_CONF, json.dumps(content, indent=4).encode())
         self.content = content
 
 

@@ -12,6 +12,8 @@ from aiohttp import web
 
 MAX_BODY: Final = 4 << 20
 """Bytes of a request's body; a network of the most capabilities and rules has less than two thirds of that."""
+MAX_DEPTH: Final = 64
+"""Arrays and objects within each other; the fields of the API have no more than six."""
 
 _CALLBACK: Final = re.compile(r"[A-Za-z_$][\w$.]{0,127}", re.ASCII)
 
@@ -53,12 +55,26 @@ async def read_object(request: web.Request) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise ApiError(400, "the body is not UTF-8") from None
     except RecursionError:
-        raise ApiError(400, "the body is nested too deeply") from None
+        raise _too_deep() from None
     except ValueError as error:
         raise ApiError(400, f"the body is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise ApiError(400, f"the body is a JSON object, not {_kind(value)}")
+    if _is_deeper(value, MAX_DEPTH):
+        raise _too_deep()
     return value
+
+
+def _is_deeper(value: object, depth: int) -> bool:
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list):
+        return False
+    return depth == 0 or any(_is_deeper(each, depth - 1) for each in value)
+
+
+def _too_deep() -> ApiError:
+    return ApiError(400, f"the body is nested too deeply, beyond {MAX_DEPTH} levels")
 
 
 def _refuse_constant(name: str) -> NoReturn:
