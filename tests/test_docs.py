@@ -1,7 +1,8 @@
 """What README and docs show is true: their Python blocks run, in order, on a private world of simulated time.
 
 A block that awaits something is run as the body of a coroutine, in which ``node``, ``network`` and ``peer`` are what
-``docs/how-to/index.md`` says; one that calls ``asyncio.run`` as a program; ``test_`` functions of the others as tests.
+``docs/how-to/index.md`` says; one that calls ``asyncio.run`` as a program, whose arguments are the ID of that network
+and the last address that was printed; ``test_`` functions of the others as tests.
 A comment on the line before a block tells what is different about it::
 
     <!-- runs on -->            it does not end by itself: the rest of the page runs beside it
@@ -29,12 +30,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 import zt_async as zt
-from zt_async import errors, testing
+from zt_async import errors, service, testing
 from zt_async.testing import Link, SimNet, SimNode, SimUdp, VirtualLoop, throwaway_identity
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-NETWORK = zt.NetworkId.ad_hoc(7000, 7000)
+OWNER = throwaway_identity(100)
+LAZY = ["PostgresStore"]
+"""Public, and yet not taken along by an import of everything."""
 GIVEN = {"node", "network", "peer"}
 SETTLED = 5.0  # simulated seconds in which a block that runs on has come to its work
 PATIENCE = 60.0  # simulated seconds
@@ -89,6 +92,7 @@ class World:
         self._programs: list[Coroutine[Any, Any, None]] = []
         self._background: list[asyncio.Task[None]] = []
         self._started: list[Any] = []
+        self._network_id: zt.NetworkId | None = None
         self._start, self._make = zt.start, zt.World.make
         root = self.net.add_host("root")
         identity = throwaway_identity(0)
@@ -132,13 +136,25 @@ class World:
         self._started.append(starting)
         return starting
 
+    async def network(self) -> zt.NetworkId:
+        """A private network, whose owner lets everybody in."""
+        if self._network_id is None:
+            owner = await self.start(identity=OWNER)
+            controller = owner.controller()
+            await controller.open()
+            network = await controller.create_network(name="docs", ipv4="10.147.20.0/24", sixplane=True)
+            self._background.append(asyncio.create_task(let_in(owner.events(), network)))
+            self._network_id = network.id
+        return self._network_id
+
     async def members(self) -> dict[str, Any]:
         """What the how-tos speak of: a node, its network, and another member that echoes."""
+        network_id = await self.network()
         node, other = await zt.start(), await zt.start()
-        network, there = await node.join(NETWORK), await other.join(NETWORK)
-        await other.start_server(echo, there.ipv6, 7000)
-        await other.create_datagram_endpoint(UdpEcho, (there.ipv6, 7000))
-        return {"node": node, "network": network, "peer": str(there.ipv6)}
+        network, there = await node.join(network_id), await other.join(network_id)
+        await other.start_server(echo, port=7000)
+        await other.create_datagram_endpoint(UdpEcho, (None, 7000))
+        return {"node": node, "network": network, "peer": str(there.ipv4)}
 
     def run(self, block: Block, names: dict[str, Any]) -> None:
         code = compile(block.source, str(block.page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
@@ -148,8 +164,9 @@ class World:
         if code.co_flags & inspect.CO_COROUTINE:
             self._programs.append(eval(code, names))
         else:
-            addresses = re.findall(r"\bfc[0-9a-f:]+", self._output)
-            sys.argv[1:] = addresses[-1:]
+            if "sys.argv" in block.source:
+                addresses = re.findall(r"\b(?:10\.[0-9.]+|fc[0-9a-f:]+)", self._output)
+                sys.argv[1:] = [str(self.runner.run(self.network())), *addresses[-1:]]
             exec(code, names)
         for name in names.keys() - before:
             if name.startswith("test_"):
@@ -182,6 +199,12 @@ class World:
         for starting in self._started:
             await starting.__aexit__(None, None, None)
         return results
+
+
+async def let_in(events: zt.EventStream, network: zt.ControlledNetwork) -> None:
+    async for event in events:
+        if isinstance(event, zt.MemberWaiting) and event.network_id == network.id:
+            await network.authorize(event.address)
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -254,12 +277,12 @@ def documented() -> list[str]:
     return [name for text in texts for name in re.findall(r"^::: (\S+)$", text, re.MULTILINE)]
 
 
-@pytest.mark.parametrize("package", [zt, testing], ids=lambda package: package.__name__)
+@pytest.mark.parametrize("package", [zt, testing, service], ids=lambda package: package.__name__)
 def test_the_reference_has_every_public_name_once(package):
     prefix = package.__name__ + "."
     names = [name.removeprefix(prefix) for name in documented() if name.startswith(prefix)]
     names = [name for name in names if "." not in name]
-    assert sorted(names) == sorted(package.__all__)
+    assert sorted(names) == sorted([*package.__all__, *(LAZY if package is zt else ())])
 
 
 def test_the_tree_of_exceptions_is_that_of_the_code():
@@ -287,7 +310,7 @@ def test_a_block_that_fails_or_does_not_end_is_noticed(folder, monkeypatch, caps
     with world.runner:
         world.run(works, names)
         for block, error in [
-            (refused, TimeoutError),
+            (refused, ConnectionRefusedError),
             (endless, AssertionError),
             (ends, AssertionError),
             (test, AssertionError),

@@ -72,7 +72,9 @@ class ControllerService:
             address: Be the controller with this identity; None takes any that is free.
             path: Folder of the node, in which each identity has one of its own; for this process alone. Without it
                 the node lives in memory only.
-            roots, config, settings: As for ``start``.
+            roots: The planet, as for ``start``.
+            config: All settings of the node.
+            settings: Changes to them by name.
         """
         self._store: LeasedStore = store_at(store) if isinstance(store, str | os.PathLike) else store
         self._address = None if address is None else parse_node_address(address)
