@@ -1,7 +1,7 @@
 """A process that stands ready to be a controller, and says when it is: for being killed and paused.
 
-Arguments: the file of the planet, the IP address to bind, the lease's seconds, and the path of a file or the URL and the
-schema of a database. It prints ``serves`` with its address, and ``stands by``. When its standard input ends, it stops.
+Arguments: the file of the planet, the IP address to bind, the lease's seconds, and the path of a file or the URL and
+the schema of a database. It prints ``serves`` with its address, and ``stands by``; it stops when its input ends.
 """
 
 import asyncio
@@ -35,7 +35,9 @@ async def main(planet: str, ip: str, ttl: str, place: str, schema: str | None = 
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     async with service:
         reporting = asyncio.ensure_future(report(service))
-        await asyncio.wait([reporting, asyncio.ensure_future(reader.read())], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(
+            [reporting, asyncio.ensure_future(reader.read())], return_when=asyncio.FIRST_COMPLETED
+        )
         reporting.cancel()
 
 
