@@ -3,6 +3,7 @@
 import pytest
 
 import zt_async as zt
+from zt_async.errors import Conflict, StoreError
 from zt_async.events import MemberWaiting
 from zt_async.service.node_json import VERSION
 
@@ -321,3 +322,30 @@ async def test_a_real_member(api):
         await api.delete(f"/controller/network/{network_id}")
         while network.status == zt.NetworkStatus.OK:
             await told(others, zt.NetworkUpdated)
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"), [(StoreError("the disk is full"), 503), (Conflict("taken"), 409)]
+)
+async def test_what_the_store_does_not_take_is_not_done(api, store, failure, status):
+    made = await api.post("/controller/network", {"name": "kept"})
+    path = f"/controller/network/{made['id']}"
+    await api.post(f"{path}/member/{MEMBER}", {})
+    before = await api.everything()
+    store.failure = failure
+    for method, place in (
+        ("POST", "/controller/network"),
+        ("POST", path),
+        ("DELETE", path),
+        ("POST", f"{path}/member/{MEMBER}"),
+        ("POST", f"{path}/member/{OTHER}"),
+        ("DELETE", f"{path}/member/{MEMBER}"),
+    ):
+        answer = await api.ask(method, place, {"name": "lost", "authorized": True})
+        assert answer.status == status
+        assert answer.json["description"] == str(failure)
+    assert await api.everything() == before
+    assert (await api.ask("GET", "/controller")).status == 503
+    store.failure = None
+    assert (await api.post(path, {"name": "changed"}))["revision"] == 2
+    assert (await api.get("/controller"))["databaseReady"] is True

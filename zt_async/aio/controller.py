@@ -112,6 +112,11 @@ class Controller:
     async def _edit(self, work: Callable[[Batch], T]) -> T:
         return await self._open_worker().edit(work)
 
+    @property
+    def is_ready(self) -> bool:
+        """It is open, and its store worked when it was last needed."""
+        return self._worker is not None and self._worker.is_ready
+
     # Networks
 
     @property

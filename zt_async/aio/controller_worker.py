@@ -137,6 +137,11 @@ class Worker:
         if self._ended is not None:
             raise self._ended
 
+    @property
+    def is_ready(self) -> bool:
+        """It runs, and knows what the store has."""
+        return self._ended is None and not self._is_stale
+
     # Entries
 
     def receive(self, requests: Iterable[Request]) -> None:

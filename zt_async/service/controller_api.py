@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from zt_async.aio.controller import Controller
 from zt_async.controller.records import MemberRecord
-from zt_async.errors import ControllerError
 from zt_async.service.call import Call, Json
 from zt_async.service.node_json import wall_ms
 from zt_async.service.replies import ApiError
 
 API_VERSION: Final = 4
 """Of the controllers that upstream has."""
+MEMBERS_PER_TURN: Final = 256
+"""Of the loop, on which the node has other things to do as well."""
 
 _NETWORK_FLAGS: Final = ("private", "enableBroadcast")
 _MEMBER_FLAGS: Final = ("authorized", "activeBridge", "noAutoAssignIps")
@@ -23,10 +25,8 @@ _WRITTEN: Final = {"true": True, "false": False}
 
 async def get_controller(call: Call) -> Json:
     """That there is a controller. Raises ApiError 503 while it is not usable."""
-    try:
-        _ = call.controller.networks
-    except ControllerError as error:
-        raise ApiError(503, str(error), extra=_controller_json(False)) from None
+    if not call.controller.is_ready:
+        raise ApiError(503, "the controller's store cannot be reached", extra=_controller_json(False))
     return _controller_json(True)
 
 
@@ -87,8 +87,13 @@ async def get_members(call: Call) -> Json:
 async def get_member_page(call: Call) -> Json:
     controller, network_id = call.controller, call.network_id
     members = controller.members(network_id).values()
+    data = []
+    for member in members:
+        data.append(_member_json(controller, member))
+        if len(data) % MEMBERS_PER_TURN == 0:
+            await asyncio.sleep(0)
     return {
-        "data": [_member_json(controller, member) for member in members],
+        "data": data,
         "meta": {"totalCount": len(members), "authorizedCount": _authorized(members)},
     }
 
