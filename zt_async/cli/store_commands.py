@@ -7,13 +7,12 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from zt_async.aio.stores.directory import export_directory, import_directory
 from zt_async.aio.stores.place import store_at
-from zt_async.aio.stores.postgres import PostgresStore
 from zt_async.aio.stores.sqlite import SqliteStore
 from zt_async.cli.failures import Failure
 from zt_async.cli.options import DEFAULT_API, DEFAULT_HOME, Home, Member, Store
@@ -35,6 +34,9 @@ from zt_async.cli.run import (
 )
 from zt_async.crypto.identity import Identity
 from zt_async.types import NodeAddress
+
+if TYPE_CHECKING:
+    from zt_async.aio.stores.postgres import PostgresStore
 
 
 def controller(
