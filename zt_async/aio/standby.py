@@ -162,16 +162,18 @@ class ControllerService:
             address = lease.identity.address
             logger.info("this process is controller %s now", address)
             keeping = asyncio.get_running_loop().create_task(self._keep(lease))
+            pause = 0.0
             try:
                 await self._serve(lease, keeping)
                 logger.warning("this process is controller %s no more: its lease was not renewed", address)
             except StoreError as error:
                 logger.error("this process is controller %s no more: %s", address, error)
-                await asyncio.sleep(TRY_AGAIN)
+                pause = TRY_AGAIN
             finally:
                 keeping.cancel()
                 await asyncio.wait([keeping])
                 await self._release(lease)
+            await asyncio.sleep(pause)
 
     async def _acquire(self) -> Lease:
         """Wait for an identity, and also for a database that is not there."""

@@ -18,7 +18,7 @@ NETWORK_TEXT = (
     '"dns":[],"enableBroadcast":true,"id":"8056c2e21c000001","ipAssignmentPools":[{"ipRangeEnd":"10.9.0.254",'
     '"ipRangeStart":"10.9.0.1"}],"mtu":2800,"multicastLimit":32,"name":"office","nwid":"8056c2e21c000001",'
     '"objtype":"network","private":true,"remoteTraceLevel":0,"remoteTraceTarget":null,"revision":4,'
-    '"routes":[{"target":"10.9.0.0/24","via":null}],"rules":[{"type":"ACTION_ACCEPT"}],'
+    '"routes":[{"target":"10.9.0.0/24","via":null}],"rules":[{"not":false,"or":false,"type":"ACTION_ACCEPT"}],'
     '"rulesSource":"","ssoEnabled":false,"tags":[],"v4AssignMode":{"zt":true},'
     '"v6AssignMode":{"6plane":false,"rfc4193":false,"zt":false}}'
 )

@@ -21,12 +21,12 @@ from zt_async.aio.stores.lease import DRIFT, IdentityStatus, Lease, holder_name,
 from zt_async.aio.stores.postgres_listener import HORIZON, Listener
 from zt_async.aio.stores.postgres_pool import COMMAND_TIMEOUT, Pool
 from zt_async.aio.stores.postgres_schema import MIGRATIONS
-from zt_async.aio.stores.rows import Row, key_of, member_of, network_of, range_of, row_of, seen_of
+from zt_async.aio.stores.rows import Row, key_of, member_of, network_of, range_of, row_of, snapshot_of
 from zt_async.controller.records import MemberRecord, NetworkRecord
 from zt_async.controller.store import Change, RecordKey, Snapshot
 from zt_async.crypto.identity import Identity
 from zt_async.errors import Conflict, FenceLost, StoreError
-from zt_async.types import NetworkId, NodeAddress
+from zt_async.types import NodeAddress
 
 ERRORS: Final[dict[str, type[StoreError]]] = {"C": Conflict, "F": FenceLost, "E": StoreError}
 
@@ -153,14 +153,7 @@ class PostgresStore:
 
         networks, members, seen, horizon = await self._pool.run(fetch)
         self._listener.loaded(horizon)
-        return Snapshot(
-            [record for row in networks if (record := network_of(*row))],
-            [member for row in members if (member := member_of(*row))],
-            {
-                (NetworkId.parse(network), NodeAddress.parse(address)): seen_of(text)
-                for network, address, text in seen
-            },
-        )
+        return await asyncio.to_thread(snapshot_of, networks, members, seen)
 
     async def read(self, keys: Sequence[RecordKey]) -> list[NetworkRecord | MemberRecord | None]:
         networks = [str(key.network_id) for key in keys if key.address is None]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
-from zt_async.controller.records import MemberRecord, NetworkRecord, Seen
+from zt_async.controller.records import NEVER_SEEN, MemberRecord, NetworkRecord, Seen
 from zt_async.controller.store import (
     Change,
     DeleteMember,
@@ -16,6 +17,7 @@ from zt_async.controller.store import (
     PutNetwork,
     PutSeen,
     RecordKey,
+    Snapshot,
 )
 from zt_async.errors import RecordError
 from zt_async.types import Endpoint, NetworkId, NodeAddress
@@ -62,15 +64,26 @@ def seen_to_json(seen: Seen) -> dict[str, Any]:
 
 
 def seen_of(text: str) -> Seen:
-    """Read what ``seen_to_json`` wrote."""
-    value = json.loads(text)
-    versions = Seen.from_json(value)
-    endpoint = value["endpoint"]
-    return Seen(
-        time=value["time"],
-        endpoint=endpoint and Endpoint(*endpoint),
-        version=versions.version,
-        protocol=versions.protocol,
+    """Read what ``seen_to_json`` wrote; what anybody else wrote is not known."""
+    try:
+        value = json.loads(text)
+        endpoint = value["endpoint"]
+        return replace(
+            Seen.from_json(value), time=int(value["time"]), endpoint=endpoint and Endpoint.make(*endpoint)
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return NEVER_SEEN
+
+
+def snapshot_of(networks: Iterable[Any], members: Iterable[Any], seen: Iterable[Any]) -> Snapshot:
+    """The records of rows. It takes 0.1 ms for each: call it in a thread."""
+    return Snapshot(
+        [network for row in networks if (network := network_of(*row))],
+        [member for row in members if (member := member_of(*row))],
+        {
+            (NetworkId.parse(network), NodeAddress.parse(address)): seen_of(text)
+            for network, address, text in seen
+        },
     )
 
 

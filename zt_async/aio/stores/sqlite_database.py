@@ -19,14 +19,14 @@ from zt_async.aio.stores.rows import (
     network_of,
     range_of,
     row_of,
-    seen_of,
+    snapshot_of,
 )
 from zt_async.aio.stores.sqlite_schema import MIGRATIONS
 from zt_async.controller.records import MemberRecord, NetworkRecord
 from zt_async.controller.store import Change, RecordKey, Snapshot
 from zt_async.crypto.identity import Identity
 from zt_async.errors import Conflict, FenceLost, StoreError
-from zt_async.types import NetworkId, NodeAddress
+from zt_async.types import NodeAddress
 
 APPLICATION_ID: Final = 0x5A544173
 """Tells our files from other programs' SQLite databases."""
@@ -124,14 +124,7 @@ class Database:
             seen = self._rows(
                 "SELECT network, address, record FROM seen WHERE network BETWEEN ? AND ?", *bounds
             )
-        return Snapshot(
-            [record for row in networks if (record := network_of(*row))],
-            [member for row in members if (member := member_of(*row))],
-            {
-                (NetworkId.parse(network), NodeAddress.parse(address)): seen_of(text)
-                for network, address, text in seen
-            },
-        )
+        return snapshot_of(networks, members, seen)
 
     @_reporting
     def read(self, keys: Sequence[RecordKey]) -> list[NetworkRecord | MemberRecord | None]:
