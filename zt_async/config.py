@@ -85,8 +85,9 @@ class StackConfig:
     max_neighbors: int = 4096
     """Entries of an interface's neighbour cache; beyond that the one unused longest is dropped."""
 
-    neighbor_timeout: float = 3.0
-    """An address that nobody answers for is unreachable after so long (RFC 4861: three times one second)."""
+    neighbor_timeout: float = 7.0
+    """An address that nobody answers for is unreachable after so long. RFC 4861 has three seconds, but zerotier-one
+    lets others find a new address after up to five."""
 
     neighbor_queue: int = 64
     """Packets kept for an address that is being resolved; beyond that the oldest are dropped."""
