@@ -22,6 +22,7 @@ from zt_async.controller.store import Store
 from zt_async.errors import ControllerError, NoSuchMember, NoSuchNetwork
 from zt_async.events import ControllerFailed, Event
 from zt_async.types import NetworkId, NodeAddress
+from zt_async.vl2.serving import ConfigRequest
 
 logger = logging.getLogger("zt_async.controller")
 
@@ -308,14 +309,14 @@ class _Door:
     def _send(self, message: Message) -> None:
         vl2, now = self._driver.core.vl2, self.now()
         match message:
-            case Configure(network_id, member, None, dictionary):
-                vl2.push_config(network_id, member, dictionary, now)
-            case Configure(request=request, dictionary=dictionary):
+            case Configure(request=ConfigRequest() as request, dictionary=dictionary):
                 vl2.answer_config(request, dictionary, now)
-            case Refuse(network_id, member, None, code):
-                vl2.push_refusal(network_id, member, code, now)
-            case Refuse(request=request, code=code):
+            case Configure(network_id, member, dictionary=dictionary):
+                vl2.push_config(network_id, member, dictionary, now)
+            case Refuse(request=ConfigRequest() as request, code=code):
                 vl2.refuse_request(request, code, b"", now)
+            case Refuse(network_id, member, code=code):
+                vl2.push_refusal(network_id, member, code, now)
             case Tell(member=member, credentials=credentials):
                 vl2.send_credentials(member, credentials, now)
 

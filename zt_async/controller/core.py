@@ -35,8 +35,10 @@ REQUEST_INTERVAL: Final = 1.0
 """Seconds that have to lie between two requests of a node for a network."""
 MAX_WAITING: Final = 16_384
 """Nodes of a network that wait to be authorized; further ones are refused and not remembered."""
-MAX_BATCH: Final = 128
+MAX_BATCH: Final = 64
 """Requests of a batch."""
+MAX_KNOWN_CLAIMS: Final = 256
+"""Different metadata that are read once."""
 SWEEP_INTERVAL: Final = 60.0
 """Seconds between two times that what is over is forgotten."""
 MAX_REVOKED_WITH_NETWORK: Final = 50
@@ -90,6 +92,28 @@ class Tell(NamedTuple):
 Message: TypeAlias = Configure | Refuse | Tell
 
 
+class _Claims(NamedTuple):
+    """What a node says of itself."""
+
+    with_rules: bool
+    version: tuple[int, int, int]
+    protocol: int
+    token: str | None
+
+    @classmethod
+    def read(cls, metadata: bytes) -> _Claims:
+        try:
+            d = Dictionary.decode(metadata, MAX_METADATA + 1)
+        except DecodeError:
+            return cls(False, NEVER_SEEN.version, NEVER_SEEN.protocol, None)
+        kind, _, token = d.get_text("a", MAX_METADATA).partition(":")
+        version, protocol = NEVER_SEEN.version, NEVER_SEEN.protocol
+        if "majv" in d:
+            version = d.get_uint("majv"), d.get_uint("minv"), d.get_uint("revv")
+            protocol = d.get_uint("pv")
+        return cls(d.get_uint("revr") > 0, version, protocol, token if kind == "token" and token else None)
+
+
 class _Asked(NamedTuple):
     request: Request
     token: str | None
@@ -120,6 +144,7 @@ class ControllerCore:
         self._unsaved: OrderedSet[MemberKey] = OrderedSet()
         self._events: list[Event] = []
         self._sweep_at = inf
+        self._known_claims: dict[bytes, _Claims] = {}
 
     # Records
 
@@ -312,27 +337,26 @@ class ControllerCore:
 
     def _note(self, presence: Presence, request: Request, now: float, wall: int) -> str | None:
         """Remember that and how the node asked; gives the token that it presents."""
-        try:
-            metadata = Dictionary.decode(request.metadata, MAX_METADATA + 1)
-        except DecodeError:
-            metadata = Dictionary()
+        claims = self._claims_of(request.metadata)
         if not presence.is_online(now):
             presence.waiting = False
             presence.configured = None
         presence.asked = now
-        presence.with_rules = metadata.get_uint("revr") > 0
-        known = "majv" in metadata
+        presence.with_rules = claims.with_rules
         presence.seen = Seen(
-            time=wall,
-            endpoint=request.endpoint,
-            version=(metadata.get_uint("majv"), metadata.get_uint("minv"), metadata.get_uint("revv"))
-            if known
-            else NEVER_SEEN.version,
-            protocol=metadata.get_uint("pv") if known else NEVER_SEEN.protocol,
+            time=wall, endpoint=request.endpoint, version=claims.version, protocol=claims.protocol
         )
         self._unsaved.add((request.network_id, request.member))
-        kind, _, token = metadata.get_text("a", MAX_METADATA).partition(":")
-        return token if kind == "token" and token else None
+        return claims.token
+
+    def _claims_of(self, metadata: bytes) -> _Claims:
+        """Read metadata, of which most nodes send the same."""
+        claims = self._known_claims.get(metadata)
+        if claims is None:
+            if len(self._known_claims) >= MAX_KNOWN_CLAIMS:
+                self._known_claims.clear()
+            claims = self._known_claims[metadata] = _Claims.read(metadata)
+        return claims
 
     def _decide(self, state: NetworkState, asked: _Asked, wall: int) -> None:
         """Answer at once what needs no change of the record."""

@@ -40,11 +40,21 @@ def agree(secret_key: bytes, public_key: bytes) -> bytes:
     return hashlib.sha512(shared).digest()[:AGREED_KEY_SIZE]
 
 
+def signing_key_of(secret_key: bytes) -> bytes:
+    """The part of a secret key that signs, beside its public key as ``sign_with`` wants it: 64 bytes."""
+    seed = secret_key[32:]
+    return seed + crypto_sign_seed_keypair(seed)[0]
+
+
+def sign_with(signing_key: bytes, message: bytes) -> bytes:
+    """The 96-byte signature of vl1.md 1.7, in half the time of ``sign``."""
+    digest = _digest(message)
+    return crypto_sign(digest, signing_key)[:64] + digest
+
+
 def sign(secret_key: bytes, message: bytes) -> bytes:
     """The 96-byte signature of vl1.md 1.7."""
-    digest = _digest(message)
-    seed = secret_key[32:]
-    return crypto_sign(digest, seed + crypto_sign_seed_keypair(seed)[0])[:64] + digest
+    return sign_with(signing_key_of(secret_key), message)
 
 
 def verify(public_key: bytes, message: bytes, signature: bytes) -> bool:

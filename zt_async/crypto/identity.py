@@ -28,6 +28,9 @@ class Identity:
     address: NodeAddress
     public_key: bytes
     _secret_key: bytes | None = field(default=None, compare=False)
+    _signing_key: bytes | None = field(
+        default=None, init=False, compare=False
+    )  # made for the first signature
 
     @classmethod
     def generate(cls, random_bytes: Callable[[int], bytes]) -> Self:
@@ -113,7 +116,11 @@ class Identity:
 
     def sign(self, message: bytes) -> bytes:
         """The 96-byte signature of ``message``. Raises IdentityError without a secret key."""
-        return curve25519.sign(self._secret(), message)
+        key = self._signing_key
+        if key is None:
+            key = curve25519.signing_key_of(self._secret())
+            object.__setattr__(self, "_signing_key", key)
+        return curve25519.sign_with(key, message)
 
     def verify(self, message: bytes, signature: bytes) -> bool:
         """Whether ``signature`` is this identity's signature of ``message``."""
