@@ -45,15 +45,8 @@ def end_lease(connection):
     return connection.execute("UPDATE identity SET expires = 'epoch'")
 
 
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("join"), st.integers(0, len(NODES) - 1)),
-        st.tuples(st.sampled_from(["pause", "resume", "take over", "turn"]), st.integers(0, 9)),
-        st.tuples(st.just("assign"), st.integers(0, len(NODES) - 1)),
-    ),
-    min_size=4,
-    max_size=24,
-)
+KINDS = ["join"] * 5 + ["take over", "pause"] * 2 + ["resume", "turn", "assign"]
+STEPS = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, len(NODES) - 1)), min_size=8, max_size=30)
 
 
 class Network:
@@ -242,7 +235,7 @@ numbers = itertools.count(1)
 
 
 @settings(
-    max_examples=15,
+    max_examples=25,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
