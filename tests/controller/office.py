@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from zt_async.context import Context
 from zt_async.controller import edits
-from zt_async.controller.core import Configure, ControllerCore, Refuse, Tell
+from zt_async.controller.core import ControllerCore
+from zt_async.controller.messages import Configure, Refuse, Tell
 from zt_async.controller.settings import member_change, network_change
 from zt_async.controller.store import Tables
 from zt_async.crypto.identity import Identity

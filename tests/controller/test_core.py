@@ -6,7 +6,8 @@ from ipaddress import IPv4Interface
 import pytest
 
 from zt_async.controller import edits
-from zt_async.controller.core import MAX_WAITING, Configure, Refuse, Tell
+from zt_async.controller.core import MAX_WAITING
+from zt_async.controller.messages import Configure, Refuse, Tell
 from zt_async.controller.presence import MAX_TOLD
 from zt_async.controller.records import MemberRecord
 from zt_async.controller.store import DeleteMember, DeleteNetwork, RecordKey
@@ -567,7 +568,7 @@ def test_a_request_whose_batch_conflicts_is_answered_after_all(office):
     with pytest.raises(Conflict):
         office.store.apply(batch.changes())
     office.core.abort(batch, again=True)
-    office.core.replace(office.core.differences(office.store.snapshot(CONTROLLER.address)), office.now)
+    office.core.replace(office.core.stored(office.store.snapshot(CONTROLLER.address)), office.now)
     office.settle()
     (message,) = office.take(Configure)
     assert config_of(message).addresses[0].ip not in taken
@@ -583,7 +584,7 @@ def test_what_others_change_reaches_the_members(office):
     other.update_member(network, ALICE, authorized=False)
     other.delete_member(network, BOB)
     third = other.create(name="third")
-    office.core.replace(office.core.differences(office.store.snapshot(CONTROLLER.address)), office.now)
+    office.core.replace(office.core.stored(office.store.snapshot(CONTROLLER.address)), office.now)
     office.settle()
     messages = office.take()
     refused = [m.member for m in messages if isinstance(m, Refuse)]
@@ -593,7 +594,8 @@ def test_what_others_change_reaches_the_members(office):
     other.delete(third)
     office.core.replace({RecordKey(third): None}, office.now)
     assert third not in office.core.tables.networks
-    assert office.core.differences(office.store.snapshot(CONTROLLER.address)) == {}
+    assert office.core.tables.networks == office.store.networks
+    assert office.core.tables.members == office.store.members
 
 
 # Edits

@@ -15,7 +15,8 @@ from zt_async.aio.stores.place import Place, store_at
 from zt_async.context import Context
 from zt_async.controller import edits
 from zt_async.controller.batch import Batch
-from zt_async.controller.core import Configure, ControllerCore, Message, Refuse, Tell
+from zt_async.controller.core import ControllerCore
+from zt_async.controller.messages import Configure, Message, Refuse, Tell
 from zt_async.controller.records import MemberRecord, NetworkRecord, Seen
 from zt_async.controller.settings import MemberOptions, NetworkOptions, member_change, network_change
 from zt_async.controller.store import Store

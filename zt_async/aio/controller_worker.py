@@ -18,7 +18,8 @@ from math import inf
 from typing import Any, Protocol, TypeVar
 
 from zt_async.controller.batch import Batch
-from zt_async.controller.core import ControllerCore, Message, Request
+from zt_async.controller.core import ControllerCore
+from zt_async.controller.messages import Message, Request
 from zt_async.controller.records import MemberRecord, NetworkRecord
 from zt_async.controller.store import RecordKey, Snapshot, Store
 from zt_async.errors import Conflict, ControllerError, FenceLost, StoreError, ZeroTierError
@@ -31,7 +32,7 @@ MAX_CONFLICTS = 8  # after which a batch is given up
 MESSAGES_PER_TURN = 8  # each takes up to half a millisecond
 RECORDS_PER_TURN = 256  # that are taken over from the store
 SEEN_INTERVAL = 30.0  # s between two times that it is written how members were seen
-SEEN_PER_COMMIT = 512
+SEEN_PER_COMMIT = 256
 TRY_AGAIN = 1.0  # s after a failure of the store
 
 T = TypeVar("T")
@@ -249,7 +250,7 @@ class Worker:
         if self._is_stale:
             self._foreign.clear()
             snapshot = await self._store.load(self.core.identity.address)
-            await self._replace(self.core.differences(snapshot))
+            await self._replace(self.core.stored(snapshot))
             self._is_stale = False
         while self._foreign:
             keys, self._foreign = list(self._foreign), {}

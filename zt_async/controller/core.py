@@ -12,23 +12,21 @@ from collections.abc import Iterable, Mapping
 from heapq import heappop, heappush
 from itertools import islice
 from math import inf
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Final, NamedTuple
 
 from zt_async.context import Context
 from zt_async.controller.addresses import AddressBook
 from zt_async.controller.batch import Batch
 from zt_async.controller.config import ConfigPlan, certificate_timeout
 from zt_async.controller.membership import admitted, completed, new_member
+from zt_async.controller.messages import Claims, Configure, Message, Refuse, Request, Tell
 from zt_async.controller.presence import TELL_INTERVAL, NetworkState, OrderedSet, Presence, RevocationLog
 from zt_async.controller.records import NEVER_SEEN, MemberRecord, NetworkRecord, Seen
 from zt_async.controller.store import MemberKey, PutSeen, RecordKey, Snapshot, Tables
 from zt_async.crypto.identity import Identity
-from zt_async.errors import DecodeError
 from zt_async.events import Event, MemberAuthorized, MemberConfigured, MemberDeauthorized, MemberWaiting
-from zt_async.types import Endpoint, NetworkId, NodeAddress
-from zt_async.wire.config_chunks import MAX_METADATA
+from zt_async.types import NetworkId, NodeAddress
 from zt_async.wire.credentials import Credentials
-from zt_async.wire.dictionary import Dictionary
 from zt_async.wire.packet import ErrorCode
 
 REQUEST_INTERVAL: Final = 1.0
@@ -43,75 +41,6 @@ SWEEP_INTERVAL: Final = 60.0
 """Seconds between two times that what is over is forgotten."""
 MAX_REVOKED_WITH_NETWORK: Final = 50
 """Members of a deleted network that are revoked one by one, to be told of in a packet."""
-
-
-class Request(Protocol):
-    """A node's request for its configuration of a network."""
-
-    @property
-    def network_id(self) -> NetworkId: ...
-    @property
-    def member(self) -> NodeAddress: ...
-    @property
-    def identity(self) -> Identity: ...
-    @property
-    def metadata(self) -> bytes:
-        """A dictionary's text (vl2.md 2.4)."""
-
-    @property
-    def endpoint(self) -> Endpoint | None:
-        """Where it came from, None if through a relay."""
-
-
-class Configure(NamedTuple):
-    """Send a configuration: as the answer to ``request``, or as a push."""
-
-    network_id: NetworkId
-    member: NodeAddress
-    request: Request | None
-    dictionary: bytes
-
-
-class Refuse(NamedTuple):
-    """Send an error; without ``request`` because something has changed."""
-
-    network_id: NetworkId
-    member: NodeAddress
-    request: Request | None
-    code: ErrorCode
-
-
-class Tell(NamedTuple):
-    """Send revocations."""
-
-    network_id: NetworkId
-    member: NodeAddress
-    credentials: Credentials
-
-
-Message: TypeAlias = Configure | Refuse | Tell
-
-
-class _Claims(NamedTuple):
-    """What a node says of itself."""
-
-    with_rules: bool
-    version: tuple[int, int, int]
-    protocol: int
-    token: str | None
-
-    @classmethod
-    def read(cls, metadata: bytes) -> _Claims:
-        try:
-            d = Dictionary.decode(metadata, MAX_METADATA + 1)
-        except DecodeError:
-            return cls(False, NEVER_SEEN.version, NEVER_SEEN.protocol, None)
-        kind, _, token = d.get_text("a", MAX_METADATA).partition(":")
-        version, protocol = NEVER_SEEN.version, NEVER_SEEN.protocol
-        if "majv" in d:
-            version = d.get_uint("majv"), d.get_uint("minv"), d.get_uint("revv")
-            protocol = d.get_uint("pv")
-        return cls(d.get_uint("revr") > 0, version, protocol, token if kind == "token" and token else None)
 
 
 class _Asked(NamedTuple):
@@ -144,7 +73,7 @@ class ControllerCore:
         self._unsaved: OrderedSet[MemberKey] = OrderedSet()
         self._events: list[Event] = []
         self._sweep_at = inf
-        self._known_claims: dict[bytes, _Claims] = {}
+        self._known_claims: dict[bytes, Claims] = {}
 
     # Records
 
@@ -174,20 +103,21 @@ class ControllerCore:
                 state.revocations.add(address, threshold)
         self._sweep_at = now + SWEEP_INTERVAL
 
-    def differences(self, snapshot: Snapshot) -> dict[RecordKey, NetworkRecord | MemberRecord | None]:
-        """Where a store has other records; None for those that it has no more."""
+    def stored(self, snapshot: Snapshot) -> dict[RecordKey, NetworkRecord | MemberRecord | None]:
+        """All records that are here or in a store, as they are there, for ``replace``."""
         stored: dict[RecordKey, NetworkRecord | MemberRecord | None] = {}
+        for network_id, members in self.tables.members.items():
+            stored[RecordKey(network_id)] = None
+            stored |= {RecordKey(network_id, address): None for address in members}
         stored |= {RecordKey(network.id): network for network in snapshot.networks}
         stored |= {RecordKey(member.network_id, member.address): member for member in snapshot.members}
-        for network_id, members in self.tables.members.items():
-            for key in (RecordKey(network_id), *(RecordKey(network_id, address) for address in members)):
-                stored.setdefault(key, None)
-        return {key: record for key, record in stored.items() if record != self.tables.get(key)}
+        return stored
 
     def replace(self, records: Mapping[RecordKey, NetworkRecord | MemberRecord | None], now: float) -> None:
         """Records are others in the store; None for those that are gone. Networks come before their members."""
         for key, record in records.items():
-            self._change(key, record, now)
+            if record != self.tables.get(key):
+                self._change(key, record, now)
         self._spread_news(now)
 
     def _install(self, key: RecordKey, record: NetworkRecord | MemberRecord | None) -> None:
@@ -349,13 +279,13 @@ class ControllerCore:
         self._unsaved.add((request.network_id, request.member))
         return claims.token
 
-    def _claims_of(self, metadata: bytes) -> _Claims:
+    def _claims_of(self, metadata: bytes) -> Claims:
         """Read metadata, of which most nodes send the same."""
         claims = self._known_claims.get(metadata)
         if claims is None:
             if len(self._known_claims) >= MAX_KNOWN_CLAIMS:
                 self._known_claims.clear()
-            claims = self._known_claims[metadata] = _Claims.read(metadata)
+            claims = self._known_claims[metadata] = Claims.read(metadata)
         return claims
 
     def _decide(self, state: NetworkState, asked: _Asked, wall: int) -> None:
