@@ -45,7 +45,7 @@ PATIENCE = 60.0  # simulated seconds
 INCLUDE = re.compile(r'^--8<-- "(?P<file>[^":]+)(?::(?P<section>\w+))?"$', re.MULTILINE)
 SECTION = r"<!-- --8<-- \[start:{0}\] -->\n(.*?)<!-- --8<-- \[end:{0}\] -->"
 BLOCK = re.compile(r"(?ms)^(?:<!-- (?P<mark>[^\n]+) -->\n)?```(?P<language>\w*)\n(?P<source>.*?)^```$")
-LANGUAGES = {"python", "sh", "text"}
+LANGUAGES = {"python", "sh", "sql", "text"}
 
 validate = cache(zt.Identity.validate)
 
