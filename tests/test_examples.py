@@ -15,7 +15,7 @@ from zt_async.testing.identities import throwaway_identity
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent), "PYTHONWARNINGS": "error"}
-TESTED = {"chat", "demo", "echo_client", "echo_server", "events", "options", "web"}
+TESTED = {"chat", "controller", "demo", "echo_client", "echo_server", "events", "multicast", "options", "web"}
 
 
 def test_every_example_is_tested():
@@ -136,6 +136,32 @@ async def test_events(run):
     assert any(line.startswith("PLANET ") for line in [*lines, await program.line()])
     await program.type("")
     assert (await program.end()).splitlines()[-1] == "NodeDown(error=None)"
+
+
+async def test_controller_and_multicast(run, tmp_path):
+    owner = await run("controller", "--store", tmp_path / "networks.db")
+    network = await owner.line()
+    assert zt.NetworkId.parse(network).controller == throwaway_identity(1).address
+    members = []
+    for number in (2, 3):
+        member = await run("multicast", network)
+        assert await owner.line() == f"{address(number)} wants in"
+        await owner.type(address(number))
+        name, _, _ipv6, ipv4 = (await owner.line()).split()
+        assert name == address(number)
+        assert await member.line() == f"I am {ipv4.removesuffix('/24')}"
+        members.append(member)
+    for speaker in members:
+        await speaker.type("good morning")
+        assert len({await hearer.line() for hearer in members}) == 1
+    await owner.type("nonsense")
+    assert "10 hexadecimal digits" in await owner.line()
+    await owner.type(f"-{address(9)}")
+    assert f"no member {address(9)}" in await owner.line()
+    await owner.type(f"-{address(3)}")
+    assert await owner.line() == f"{address(3)} is out"
+    for program in (*members, owner):
+        assert await program.end() == ""
 
 
 async def test_demo():
