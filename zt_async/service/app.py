@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final, TypeAlias
 
 from aiohttp import web
@@ -27,6 +29,7 @@ from zt_async.errors import (
 )
 from zt_async.service.access import Gate, stored_token
 from zt_async.service.call import Backend, Call
+from zt_async.service.host_header import HostHeader
 from zt_async.service.local_conf import LocalConf
 from zt_async.service.openapi import PATH, describe
 from zt_async.service.replies import MAX_BODY, ApiError, callback_of, json_response, read_object
@@ -157,15 +160,22 @@ async def serve(
     service = Service(Backend(node, controller, local_conf, gate), token)
     runner = web.AppRunner(service.app, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT)
     await runner.setup()
+    assert runner.server is not None
+    servers: list[asyncio.Server] = []
     try:
-        hosts = [host] if isinstance(host, str) else list(host)
-        for each in hosts:
-            await web.TCPSite(runner, each, port).start()
-            port = port or runner.addresses[0][1]
-        service.addresses = tuple(address[:2] for address in runner.addresses)
+        loop = asyncio.get_running_loop()
+        for each in [host] if isinstance(host, str) else host:
+            server = await loop.create_server(partial(HostHeader, runner.server), each, port)
+            servers.append(server)
+            port = port or server.sockets[0].getsockname()[1]
+        service.addresses = tuple(
+            listening.getsockname()[:2] for server in servers for listening in server.sockets
+        )
         await kept.save(Kind.API_PORT, str(port).encode())
         yield service
     finally:
+        for server in servers:
+            server.close()
         await runner.cleanup()
 
 
