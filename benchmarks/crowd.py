@@ -16,7 +16,7 @@ from zt_async.aio.udp_socket import OnDatagrams, UdpSocketStatus
 from zt_async.crypto import curve25519
 from zt_async.crypto.identity import Identity
 from zt_async.crypto.keys import SessionKey
-from zt_async.types import Endpoint, Flight, NetworkId, NodeAddress
+from zt_async.types import Endpoint, Flight, IPInterface, NetworkId, NodeAddress
 from zt_async.vl1.handshake import OWN_VERSION
 from zt_async.wire.compression import decompress
 from zt_async.wire.config_chunks import ConfigChunk, encode_config_request, request_metadata
@@ -38,10 +38,12 @@ class Member:
             NodeAddress(FIRST_ADDRESS + number), curve25519.public_key_of(secret), secret
         )
         self.at = Endpoint(f"10.{1 + (number >> 16)}.{number >> 8 & 255}.{number & 255}", 9993)
-        self.config: NetworkConfig | None = None
+        self.address: IPInterface | None = None
+        """The last address of its first configuration."""
         self.configs = 0
         self._key: SessionKey = self.identity.agree(controller)
         self._addresses = controller.address.packed + self.identity.address.packed
+        self.packet(Verb.NOP, b"")  # derives its keys, which are none of the controller's memory
 
     def packet(self, verb: Verb, payload: bytes, suite: Suite = Suite.AES) -> bytes:
         return self._key.seal(os.urandom(8), self._addresses, 0, bytes((verb,)) + payload, suite)
@@ -133,8 +135,8 @@ class Crowd:
         chunk = ConfigChunk.decode(body)
         self.configured += 1
         member.configs += 1
-        if len(chunk.data) == chunk.total and member.config is None:
-            member.config = NetworkConfig.decode(chunk.data)
+        if len(chunk.data) == chunk.total and member.address is None:
+            member.address = NetworkConfig.decode(chunk.data).addresses[-1]
 
     # What members do
 

@@ -19,6 +19,8 @@ SEED_HELLO_INTERVAL: Final = 28.0  # s
 HEARTBEAT: Final = 10.0  # s; the reference's 14 s leave no time to repeat a lost one before the path is dead
 MEETING_TIME: Final = 60.0  # s for which two try to meet after they last had something to say
 HINT_INTERVAL: Final = 30.0  # s
+PEERS_AT_ONCE: Final = 32  # that are looked after in one go
+PEERS_PAUSE: Final = 0.005  # s for which others get their turn
 IDLE_PATH: Final = 60.0  # s after which a path that no peer uses is forgotten
 _FIRST_HELLOS: Final = (0.25, 0.5, 1.0, 2.0)  # s after the start and after each other, while no root answers
 
@@ -31,6 +33,8 @@ class Pulse:
         self._next_retry = NEVER
         self._next_check = NEVER
         self._next_housekeeping = NEVER
+        self._unchecked: list[Peer] = []  # whose turn it still is, the last one first
+        self._next_peers = NEVER
         self._early = list(_FIRST_HELLOS)
         self._greet = True
         """Say HELLO to roots from all sockets at the next look, whatever paths there are."""
@@ -41,6 +45,8 @@ class Pulse:
         times = [self._next_check, self._next_housekeeping]
         if self._retrying:
             times.append(self._next_retry)
+        if self._unchecked:
+            times.append(self._next_peers)
         return min(times)
 
     def wake(self, now: float) -> None:
@@ -59,6 +65,8 @@ class Pulse:
             self._retry(now)
         if now >= self._next_check:
             self._check(now)
+        if self._unchecked and now >= self._next_peers:
+            self._check_peers(now)
         if now >= self._next_housekeeping:
             if self._next_housekeeping > NEVER:
                 self._housekeeping(now)
@@ -97,7 +105,18 @@ class Pulse:
             met &= self._check_upstream(peer, greet, now)
         for seed in set(topology.seeds.values()):
             self._check_seed(seed, now)
-        for peer in list(topology.peers.values()):
+        self._unchecked = list(reversed(topology.peers.values()))
+        self._next_peers = now
+        self._next_check = now + (CHECK_INTERVAL if met or not self._early else self._early.pop(0))
+
+    def _check_peers(self, now: float) -> None:
+        """Look after some peers; a controller has thousands, which others cannot wait for."""
+        vl1 = self._vl1
+        topology = vl1.topology
+        for _ in range(min(len(self._unchecked), PEERS_AT_ONCE)):
+            peer = self._unchecked.pop()
+            if topology.peers.get(peer.address) is not peer:
+                continue
             if not topology.is_upstream(peer.address) and peer.is_active(now):
                 self._keep_alive(peer, FULL_HELLO_INTERVAL, now)
                 if (
@@ -107,7 +126,7 @@ class Pulse:
                 ):
                     vl1.contact.push_again(peer, now)
             vl1.reporter.check(peer, now)
-        self._next_check = now + (CHECK_INTERVAL if met or not self._early else self._early.pop(0))
+        self._next_peers = now + PEERS_PAUSE
 
     def _check_upstream(self, peer: Peer, greet: bool, now: float) -> bool:
         """Keep a root in contact; False while it has no path."""
