@@ -22,6 +22,7 @@ from zt_async.vl1.world import World
 from zt_async.vl2.core import VL2
 from zt_async.vl2.network import Network
 from zt_async.vl2.settings import Applied, NetworkSettings
+from zt_async.wire.rules import Rule
 
 
 class _Card:
@@ -196,6 +197,13 @@ class Node:
     def network(self, network_id: NetworkId) -> NetworkInfo:
         """A joined network's state. Raises NetworkNotJoined."""
         return self._joined(network_id).info()
+
+    def rules(self, network_id: NetworkId) -> tuple[tuple[Rule, ...], tuple[int, ...]]:
+        """A network's rules, and how many frames each entry matched. Raises NetworkNotJoined."""
+        network = self._joined(network_id)
+        if network.config is None or network.filter is None:
+            return (), ()
+        return network.config.rules, network.filter.matched
 
     def _joined(self, network_id: NetworkId) -> Network:
         network = self.vl2.networks.get(network_id)

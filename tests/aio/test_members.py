@@ -309,6 +309,52 @@ async def test_groups_that_are_joined_reach_the_network(office, anywhere, group)
     speaking.close()
 
 
+# Rules
+
+
+async def test_rules_count_what_they_match(office):
+    await office.network.update(rules="drop ethertype arp and ipprotocol 254; drop ipprotocol udp; accept;")
+    node, network = await office.member(1)
+    other, there = await office.member(2)
+    assert await answers(network, str(there.ipv6))
+    transport, _ = await node.create_datagram_endpoint(asyncio.DatagramProtocol, (str(network.ipv6), 0))
+    before = network.rule_counts
+    for _ in range(3):
+        transport.sendto(b"dropped", (str(there.ipv6), 9))
+        await turns(5)
+    transport.close()
+    drop = next(i for i, rule in enumerate(network.rules) if rule.operand == (17,))
+    assert [rule.type.name for rule in network.rules[drop:]] == [
+        "MATCH_IP_PROTOCOL",
+        "ACTION_DROP",
+        "ACTION_ACCEPT",
+    ]
+    assert network.rule_counts[drop] - before[drop] == 3
+    assert len(network.rule_counts) == len(network.rules)
+    assert other.is_running
+
+
+async def test_tags_that_change_for_both_at_once(office):
+    """While one still has the old tag of the other, each refuses to send; so nothing would be said before a frame."""
+    rules = """
+        tag department id 100 enum 1 red enum 2 blue;
+        drop ethertype ipv6 and not tdiff department 0;
+        accept;
+    """
+    await office.network.update(rules=rules)
+    (node, network), (other, there) = [await office.member(i, tags={100: 1}) for i in (1, 2)]
+    assert await answers(network, str(there.ipv6))
+    for member in (node, other):
+        await office.network.update_member(member.address, tags={100: 2})
+    await asyncio.sleep(5)
+    assert await answers(network, str(there.ipv6))
+    assert await answers(there, str(network.ipv6))
+    await office.network.update_member(other.address, tags={100: 1})
+    await asyncio.sleep(5)
+    assert not await answers(network, str(there.ipv6))
+    assert await answers(network, str(there.ipv4))
+
+
 # What is kept
 
 

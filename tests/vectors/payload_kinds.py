@@ -419,7 +419,8 @@ def _prepare(stage: Stage, situation: dict[str, Any]) -> Network:
         stage.vl2.multicast.learn(GroupKey(network_id, group), [NodeAddress.parse(entry["member"])], NOW)
     record = network.record(b)
     record.announce_due = NEVER if "groups_not_announced_lately" in situation else NOW + 60
-    record.push_due = record.pushed = stage.vl1.topology.peers[b].credentials_due = NEVER
+    record.push_due = record.pushed = NEVER
+    stage.vl2.credentials._due.clear()
     if not situation["joined"]:
         stage.vl2.leave(network_id, NOW)
     stage.sent()

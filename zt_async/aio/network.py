@@ -12,6 +12,7 @@ from zt_async.errors import AccessDenied, NetworkNotFound
 from zt_async.events import NetworkInfo, NetworkStatus
 from zt_async.types import DNS, IPInterface, IPNetwork, MACAddress, NetworkId, Route
 from zt_async.vl2.settings import NetworkSettings
+from zt_async.wire.rules import Rule
 
 if TYPE_CHECKING:
     from zt_async.aio.networks import Networks
@@ -93,6 +94,16 @@ class Network:
     def settings(self) -> NetworkSettings:
         """What the network may decide for this node."""
         return self._node.core.settings(self.id)
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules of the network, as the rules engine has them."""
+        return self._node.core.rules(self.id)[0]
+
+    @property
+    def rule_counts(self) -> tuple[int, ...]:
+        """For each entry of ``rules`` how many frames it matched, in and out, since the rules are these."""
+        return self._node.core.rules(self.id)[1]
 
     async def ready(self, *, wait_for_authorization: bool = True) -> None:
         """Wait until the network is configured, which on a private network takes until somebody authorizes this node.

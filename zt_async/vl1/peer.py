@@ -42,7 +42,6 @@ class Peer:
         "_best_until",
         "address",
         "credentials_asked",
-        "credentials_due",
         "credentials_received",
         "entries",
         "hello_window",
@@ -87,7 +86,6 @@ class Peer:
         self.hellos = 0
         self.whois_gate = NEVER
         self.credentials_asked = NEVER
-        self.credentials_due = NEVER
         self.credentials_received = NEVER
         self.paths_pushed = NEVER
         self.push_interval = 0.0

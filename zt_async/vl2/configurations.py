@@ -260,6 +260,8 @@ class Configurations:
         vl2.update_policy()
         vl2.multicast.announce_new(network, set(network.announced_groups()).difference(groups), now)
         vl2.look_again(network, now)
+        if held is not None:
+            vl2.credentials.tell_changes(network, held, now)
         return True
 
 

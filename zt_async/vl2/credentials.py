@@ -14,6 +14,7 @@ from zt_async.vl2.member import Member
 from zt_async.vl2.membership import Outcome
 from zt_async.vl2.network import Network
 from zt_async.wire.credentials import CertificateOfMembership, Credential, Credentials, Revocation
+from zt_async.wire.network_config import NetworkConfig
 from zt_async.wire.packet import Verb
 
 if TYPE_CHECKING:
@@ -41,7 +42,9 @@ class CredentialExchange:
         """Until when to keep what came from whom, while the controller that signed it is not known."""
         self._retry_at = NO_TIME
         self._queue: list[tuple[float, int, bytes]] = []
-        """When to send which peer another packet."""
+        """What to send whom when."""
+        self._due: dict[int, float] = {}
+        """When a node takes another packet, if not yet."""
 
     @property
     def next_timer(self) -> float:
@@ -61,14 +64,15 @@ class CredentialExchange:
 
     def send(self, address: int, body: bytes, now: float) -> None:
         """Send a packet of credentials when its receiver takes one, which may be a second after the last."""
-        peer = self._vl1.topology.peers.get(address)
-        due = now if peer is None else max(now, peer.credentials_due)
+        due = max(now, self._due.pop(address, now))
         if due - now > MAX_DELAY or len(self._queue) >= MAX_QUEUED:
             self._vl2.counters["credentials: not sent"] += 1
+            self._due[address] = due
             return
         self._vl2.counters["credentials: sent"] += 1
-        if peer is not None:
-            peer.credentials_due = due + SEND_INTERVAL
+        self._due[address] = due + SEND_INTERVAL  # those who can be sent to soonest are first
+        while self._due[first := next(iter(self._due))] <= now:
+            del self._due[first]
         if due > now:
             heapq.heappush(self._queue, (due, address, body))
         else:
@@ -80,6 +84,17 @@ class CredentialExchange:
         member.pushed = now
         for body in network.credential_bodies:
             self.send(member.address, body, now)
+
+    def tell_changes(self, network: Network, before: NetworkConfig, now: float) -> None:
+        """Push credentials that say something new to those who have the old ones.
+
+        By the old ones rules on either side may refuse every frame, and with it the push that comes before a frame.
+        """
+        if network.config is None or _powers(network.config) == _powers(before):
+            return
+        for member in network.members.values():
+            if now - member.pushed < PUSH_INTERVAL:
+                self.push(network, member, now)
 
     def wanted(self, network: Network, peer: Peer, now: float) -> None:
         """A peer says that it has no certificate of ours."""
@@ -160,3 +175,12 @@ class CredentialExchange:
         for address in (network.members.keys() & self._vl1.topology.peers.keys()) - know:
             self._vl2.counters["credentials: passed on"] += 1
             self.send(address, bytes((Verb.NETWORK_CREDENTIALS,)) + payload, now)
+
+
+def _powers(config: NetworkConfig) -> tuple[object, ...]:
+    """What the rules of others look at in a member's credentials."""
+    return (
+        [(tag.id, tag.value) for tag in config.tags],
+        [(capability.id, capability.rules) for capability in config.capabilities],
+        [sorted(ownership.things) for ownership in config.ownerships],
+    )
