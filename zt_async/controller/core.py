@@ -39,6 +39,10 @@ MAX_KNOWN_CLAIMS: Final = 256
 """Different metadata that are read once."""
 SWEEP_INTERVAL: Final = 60.0
 """Seconds between two times that what is over is forgotten."""
+MAX_PAUSE: Final = 1000
+"""Milliseconds for which time may stand still instead of getting ahead of the clock."""
+UNSAVED_TIME: Final = 60_000
+"""Milliseconds for which a controller may have served since the latest time that its store knows of."""
 MAX_REVOKED_WITH_NETWORK: Final = 50
 """Members of a deleted network that are revoked one by one, to be told of in a packet."""
 
@@ -61,7 +65,8 @@ class ControllerCore:
         self._context = context
         self._states: dict[NetworkId, NetworkState] = {}
         self._deleted: dict[NetworkId, NetworkState] = {}
-        self._clock = 0  # Unix ms: no configuration is older than one before it, whatever the clock does
+        self._clock = 0  # Unix ms of the latest stamp
+        self._ahead = 0  # ms by which stamps are ahead of the clock
         self._asked: dict[MemberKey, _Asked | None] = {}  # wait for a batch; None is to be pushed to
         self._deciding: dict[MemberKey, _Asked | None] = {}  # are in the batch
         self._answers: deque[Request] = deque()
@@ -91,16 +96,15 @@ class ControllerCore:
 
     def start(self, now: float) -> None:
         """All is loaded: members are told again of those who were deauthorized lately."""
+        if self._clock > self._context.wall_ms():
+            self._clock += UNSAVED_TIME
         wall = self._stamp()
         for network_id, state in self._states.items():
-            members = self.tables.members[network_id].values()
             lately = wall - certificate_timeout(state.plan.network)
-            for threshold, address in sorted(
-                (member.last_deauthorized, member.address)
-                for member in members
-                if not member.authorized and member.last_deauthorized > lately
-            ):
-                state.revocations.add(address, threshold)
+            for member in self.tables.members[network_id].values():
+                if not member.authorized and member.last_deauthorized > lately:
+                    state.revocations.add(member.address, wall)
+                    self._clock = wall + 1  # what it gets from now on is newer
         self._sweep_at = now + SWEEP_INTERVAL
 
     def stored(self, snapshot: Snapshot) -> dict[RecordKey, NetworkRecord | MemberRecord | None]:
@@ -494,8 +498,14 @@ class ControllerCore:
             del self._deleted[network_id]
 
     def _stamp(self) -> int:
-        """The time of what is made now, in Unix milliseconds: never earlier than before (vl2.md 12, 30)."""
-        self._clock = max(self._clock, self._context.wall_ms())
+        """The time of what is made now, in Unix milliseconds: never earlier than before (vl2.md 12, 30).
+
+        It runs on at its pace when the clock is set back, or is behind that of the machine that served before.
+        """
+        stamp = self._context.wall_ms() + self._ahead
+        if stamp < self._clock - MAX_PAUSE:
+            self._ahead += self._clock - stamp
+        self._clock = max(self._clock, stamp)
         return self._clock
 
     # What is there to be known
