@@ -208,7 +208,8 @@ class Worker:
                         edit.fail(error)
                     if isinstance(error, FenceLost):
                         raise
-                    logger.error("controller %s cannot write: %s", self.core.identity.address, error)
+                    if not self._is_stale:
+                        logger.error("controller %s cannot write: %s", self.core.identity.address, error)
                     self._is_stale = True
                     self.core.drop_undecided()  # nodes ask again
                     self._loop.call_later(TRY_AGAIN, self._to_write.set)
@@ -233,7 +234,8 @@ class Worker:
                 if attempt == MAX_CONFLICTS:
                     raise
                 self._foreign |= dict.fromkeys(batch.records)
-                self._is_stale = attempt > 0  # the conflict is with a record that is not in the batch
+                if attempt:  # the conflict is with a record that is not in the batch
+                    self._is_stale = True
                 await self._refresh()
             except BaseException:
                 self.core.abort(batch, again=False)
