@@ -309,6 +309,20 @@ async def test_groups_that_are_joined_reach_the_network(office, anywhere, group)
     speaking.close()
 
 
+async def test_a_multicast_waits_for_who_is_just_starting(office):
+    node, network = await office.member(1)
+    other, there = await office.member(2)
+    listening, ears = await other.create_datagram_endpoint(Ears, ("0.0.0.0", 9000))
+    speaking, _ = await node.create_datagram_endpoint(asyncio.DatagramProtocol, (str(network.ipv4), 0))
+    speaking.sendto(b"early", ("239.1.2.3", 9000))
+    await asyncio.sleep(2)
+    listening.join_group("239.1.2.3", network=there.id)
+    async with asyncio.timeout(2.5):
+        assert await ears.heard.get() == (b"early", str(network.ipv4))
+    listening.close()
+    speaking.close()
+
+
 # Rules
 
 

@@ -314,6 +314,7 @@ def test_others_are_asked_for_members_in_time(party):
     assert asked == {}
     party.multicast(to=OTHER.mac)
     party.wait(0.6)
+    party.everything()
     frame = (OTHER.mac, party.own_mac, IPV6, icmp_packet())
     party.vl2.send_frames(party.id, [frame, frame], party.now)
     asked = party.everything(Verb.MULTICAST_GATHER)
@@ -323,11 +324,24 @@ def test_others_are_asked_for_members_in_time(party):
     party.listen(party.a, OTHER)
     party.everything()
     party.wait(30)
+    party.everything()
     party.vl2.send_frames(party.id, [frame], party.now)
     assert party.everything(Verb.MULTICAST_GATHER) == {}
     party.wait(31)
+    party.everything()
     party.vl2.send_frames(party.id, [frame], party.now)
     assert len(party.everything(Verb.MULTICAST_GATHER)) == 2
+
+
+def test_others_are_asked_again_while_something_waits_and_nobody_is_known(party):
+    party.multicast()
+    party.everything()
+    asked = []
+    for _ in range(8):
+        party.wait(1.0)
+        asked.append(len(party.everything(Verb.MULTICAST_GATHER).get("root", ())))
+    assert 3 <= sum(asked) <= 5
+    assert asked[6:] == [0, 0]
 
 
 def test_a_frame_waits_for_members_who_become_known(party):

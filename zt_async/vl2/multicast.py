@@ -367,11 +367,20 @@ class Multicaster:
             if now >= network.announce_due:
                 self.announce_all(network, now)
         if now >= self.next_timer:
-            for sending in self._sendings.values():
+            for key, sending in self._sendings.items():
                 while sending.pending and now >= sending.pending[0].until:
                     sending.pending.popleft()
                     self._pending_count -= 1
+                if sending.pending and not self.table.members(key):
+                    self._ask_again(sending, now)
             self.next_timer = now + SWEEP_INTERVAL if self._pending_count else NO_TIME
+
+    def _ask_again(self, sending: _Sending, now: float) -> None:
+        """Something waits for members and none is known: one may have come meanwhile, as whoever is just starting."""
+        if now - sending.gathered >= FIRST_GATHER_INTERVAL:
+            sending.gathered = now
+            first = sending.pending[0]
+            self._ask(first.network, first.multicast.group, first.left + 1, now)
 
     def expire(self, now: float) -> None:
         """Forget members that were not heard of, and groups that nothing is sent to."""
