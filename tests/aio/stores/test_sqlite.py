@@ -5,6 +5,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 
@@ -51,6 +52,11 @@ def database_of_version(path, version):
     connection.execute(f"PRAGMA application_id = {sqlite_database.APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {version}")
     return connection
+
+
+def foreign_database(path):
+    with closing(sqlite3.connect(path)) as plain:
+        plain.execute("CREATE TABLE theirs (x)")
 
 
 async def test_it_is_durable_by_its_settings(store):
@@ -104,9 +110,8 @@ async def test_a_step_that_fails_changes_nothing(path, monkeypatch):
     with pytest.raises(StoreError, match="network already exists"):
         await SqliteStore(path).open()
     monkeypatch.undo()
-    assert (
-        sqlite3.connect(path).execute("SELECT name FROM sqlite_master WHERE name = 'extra'").fetchall() == []
-    )
+    with closing(sqlite3.connect(path)) as plain:
+        assert plain.execute("SELECT name FROM sqlite_master WHERE name = 'extra'").fetchall() == []
     store = SqliteStore(path)
     await store.open()
     await store.close()
@@ -116,7 +121,7 @@ async def test_a_step_that_fails_changes_nothing(path, monkeypatch):
     ("make", "message"),
     [
         (lambda path: path.write_text("not a database, but a text of some length" * 100), "not a database"),
-        (lambda path: sqlite3.connect(path).execute("CREATE TABLE theirs (x)"), "another program's"),
+        (foreign_database, "another program's"),
         (lambda path: path.mkdir(), "cannot open"),
         (lambda path: path.parent.rmdir(), "cannot open"),
     ],
