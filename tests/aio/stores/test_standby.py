@@ -39,7 +39,7 @@ async def world():
 @pytest.fixture(params=["sqlite", "postgres"])
 def make_store(request):
     make = request.getfixturevalue(request.param)
-    return lambda: make(**({"ttl": TTL} if request.param == "postgres" else {}))
+    return lambda ttl=TTL: make(**({"ttl": ttl} if request.param == "postgres" else {}))
 
 
 @pytest.fixture
@@ -91,14 +91,15 @@ def address_of(network):
 
 
 async def test_the_next_one_serves_as_soon_as_one_stops(world, make_store):
-    await add_identities(make_store(), IDENTITY)
+    ttl = 60.0  # more than ``soon`` waits: it is the release that lets the next one in
+    await add_identities(make_store(ttl), IDENTITY)
     member = await world.start(1)
-    async with service_at(world, 10, make_store()) as first:
+    async with service_at(world, 10, make_store(ttl)) as first:
         controller = await soon(first.serving())
         assert controller.address == IDENTITY.address
         network_id = (await controller.create_network(**SETTINGS)).id
         network = await soon(member.join(network_id))
-        second = service_at(world, 11, make_store())
+        second = service_at(world, 11, make_store(ttl))
         async with second:
             waiting = asyncio.ensure_future(second.serving())
             await asyncio.wait([waiting], timeout=0.2)
@@ -106,9 +107,7 @@ async def test_the_next_one_serves_as_soon_as_one_stops(world, make_store):
             assert second.controller is None
             await soon(first.stop())
             assert first.controller is None
-            stopped = lease_clock()
             successor = await soon(waiting)
-            assert lease_clock() - stopped < TTL
             assert second.controller is successor
             assert successor.member(network_id, member.address).addresses == (address_of(network).ip,)
             newcomer = await world.start(2)
