@@ -12,7 +12,6 @@ from zt_async.crypto.identity import Identity
 from zt_async.types import Endpoint, MACAddress, MulticastGroup, NetworkId, NodeAddress
 from zt_async.vl1.handshake import OWN_VERSION
 from zt_async.vl1.path import NEVER
-from zt_async.vl1.sender import make_body
 from zt_async.vl1.world import World, WorldKey, WorldType
 from zt_async.vl2.addressing import member_mac
 from zt_async.vl2.configurations import PLATFORM
@@ -121,22 +120,22 @@ def check_payloads_sent(case: Case, fields: dict[str, Any]) -> None:
     assert join_fields(case["fields"]) == payload
     assert Verb[case["verb_name"]] == case["verb"]
     assert case["valid"]
+    stage = Stage(fields)
+    assert str(stage.own.address) == case["source"]
+    destination = NodeAddress.parse(case["destination"])
     make = _ON_STAGE.get(case["verb"])
     if make is None:
-        made = _make_alone(case, payload)
         compressible = case["verb"] in (Verb.USER_MESSAGE, Verb.PUSH_DIRECT_PATHS)
-        verb = make_body(Verb(case["verb"]), payload, compressible=compressible)[0]
+        made = _make_alone(case, payload)
+        stage.vl1.send(destination, Verb(case["verb"]), made, NOW, compressible=compressible)
     else:
-        stage = Stage(fields)
-        assert str(stage.own.address) == case["source"]
         make(stage, case, payload)
-        destination = NodeAddress.parse(case["destination"])
-        _, _, verb, made, packet = next(
-            sent for sent in stage.sent() if sent[0] == destination and sent[2] & VERB_MASK == case["verb"]
-        )
-        assert packet[18] >> 3 & 7 == case["cipher"]
-        if case["verb"] == Verb.NETWORK_CONFIG_REQUEST:
-            made = _on_platform_of(payload, made)
+    _, _, verb, made, packet = next(
+        sent for sent in stage.sent() if sent[0] == destination and sent[2] & VERB_MASK == case["verb"]
+    )
+    assert packet[18] >> 3 & 7 == case["cipher"]
+    if case["verb"] == Verb.NETWORK_CONFIG_REQUEST:
+        made = _on_platform_of(payload, made)
     assert bool(verb & 0x80) is case["compressed_on_wire"]
     assert made == payload
 
@@ -339,6 +338,7 @@ _ON_STAGE = {
 @vector_kind("payloads_received")
 def check_payloads_received(case: Case, fields: dict[str, Any]) -> None:
     situation, payload = case["situation"], unhex(case["payload"])
+    assert case["verb_name"] == (Verb(case["verb"]).name if case["verb"] in set(Verb) else "?")
     stage = Stage(fields, root=situation.get("self_is_root", False))
     network = _prepare(stage, situation)
     groups_before = _memberships(stage)

@@ -105,11 +105,10 @@ def _check_split(case: Case) -> None:
     mtu = case["mtu"]
     expected = []
     for piece in case["wire"]:
-        if "header" in piece:
-            start = piece["from"]
-            expected.append(unhex(piece["header"]) + packet[start : start + piece["length"]])
-        else:
-            expected.append(packet[: piece["first_bytes_of_packet"]])
+        header, start = unhex(piece.get("header", "")), piece.get("from", 0)
+        size = piece["length"] if header else piece["first_bytes_of_packet"]
+        assert start + size <= len(packet)
+        expected.append(header + packet[start : start + size])
     assert len(expected) == case["fragments_total"]
     assert bool(packet[18] & 0x40) is (len(expected) > 1)
     try:
