@@ -175,6 +175,17 @@ async def test_values_that_fields_cannot_have(api, paths, kind):
     assert await api.everything() == before
 
 
+async def test_bodies_that_are_not_encoded_as_their_headers_say(api, paths):
+    before = await api.everything()
+    for encoding in ("gzip", "deflate"):
+        headers = {"X-ZT1-Auth": api.service.token, "Content-Encoding": encoding}
+        for path in paths.values():
+            answer = await api.ask("POST", path, data=b'{"name": "x"}', headers=headers)
+            assert answer.status == 400
+            assert mentions(answer, "not encoded as its headers say")
+    assert await api.everything() == before
+
+
 async def test_new_networks_are_not_made_of_bad_fields(api):
     for path in ("/controller/network", f"/controller/network/{api.node.address}______"):
         answer = await api.ask("POST", path, {"name": BAD, "mtu": "large"})

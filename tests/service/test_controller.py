@@ -171,6 +171,8 @@ async def test_what_else_tools_send(api):
     headers = {"X-ZT1-Auth": api.service.token, "Content-Type": "application/x-www-form-urlencoded"}
     made = await api.ask("POST", path, data=b' {"name": "caf\xc3\xa9"}\n', headers=headers)
     assert made.json["name"] == "café"
+    marked = await api.ask("POST", path, data=b"\xef\xbb\xbf{}")  # as Windows' shells write it
+    assert marked.json == made.json
     assert made.json["id"] == f"{api.node.address}000001"
     routes = [{"target": "10.1.0.0/16", "via": "", "id": "a", "notes": "mine"}, {"target": "10.1.2.3/24"}]
     changed = await api.post(path, {"routes": routes, "config": {"name": "no"}, "dns": {}})

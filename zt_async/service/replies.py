@@ -47,11 +47,15 @@ class ApiError(Exception):
 
 async def read_object(request: web.Request) -> dict[str, Any]:
     """The body, whatever its content type says; an empty one is an empty object. Raises ApiError, HTTPException."""
-    data = await request.read()
+    try:
+        data = await request.read()
+    except web.RequestPayloadError:
+        headers = {"Connection": "close"}  # for aiohttp hangs up
+        raise ApiError(400, "the body is not encoded as its headers say", headers=headers) from None
     if not data:
         return {}
     try:
-        value = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
+        value = json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_constant, parse_float=_finite)
     except UnicodeDecodeError:
         raise ApiError(400, "the body is not UTF-8") from None
     except RecursionError:
