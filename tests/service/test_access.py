@@ -143,6 +143,21 @@ async def test_the_token_is_kept_in_the_folder_for_its_owner_alone(tmp_path):
                     pass
 
 
+async def test_what_is_around_a_token_is_none_of_it(api):
+    """One that was read from a file has a line's end."""
+    async with serve(api.node, port=0, token=" mine\n") as service:
+        assert service.token == "mine"
+        assert not refused(service._backend.gate, "127.0.0.1", token="mine")
+
+
+async def test_prefixes_may_have_host_bits_as_in_local_conf(api):
+    async with serve(api.node, port=0, allow_management_from=["10.1.2.3/16"]) as service:
+        assert not refused(service._backend.gate, "10.1.0.1", token=service.token)
+    with pytest.raises(ValueError, match="'x'"):
+        async with serve(api.node, port=0, allow_management_from=["x"]):
+            pass
+
+
 async def test_a_port_that_is_taken_is_an_os_error_and_leaves_nothing(api):
     with pytest.raises(OSError, match="address already in use"):
         async with serve(api.node, port=api.service.addresses[0][1]):

@@ -8,7 +8,9 @@ import aiohttp
 import pytest
 
 import zt_async as zt
+from zt_async.aio.storage import FileStorage
 from zt_async.service import serve
+from zt_async.service.local_conf import LocalConf
 from zt_async.testing import private_world, throwaway_identity
 
 AD_HOC = "ff1b581b58000000"
@@ -220,6 +222,13 @@ async def test_local_conf(tmp_path):
         assert config["physical"] == content["physical"]
         assert config["settings"]["mine"] == [1]
         assert config["settings"]["primaryPort"] == node.status.sockets[0].local.port
+
+
+async def test_settings_that_are_changed_at_once_are_all_kept(tmp_path):
+    local_conf = await LocalConf.load(FileStorage(tmp_path))
+    await asyncio.gather(*(local_conf.merge({f"number{n}": n}) for n in range(8)))
+    assert local_conf.settings == {f"number{n}": n for n in range(8)}
+    assert json.loads((tmp_path / "local.conf").read_text()) == local_conf.content
 
 
 async def test_what_is_no_local_conf_is_said_before_anything_is_served(tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -30,7 +29,7 @@ from zt_async.errors import (
 from zt_async.service.access import Gate, stored_token
 from zt_async.service.call import Backend, Call
 from zt_async.service.host_header import HostHeader
-from zt_async.service.local_conf import LocalConf
+from zt_async.service.local_conf import LocalConf, parse_prefixes
 from zt_async.service.openapi import PATH, describe
 from zt_async.service.replies import MAX_BODY, ApiError, callback_of, json_response, read_object
 from zt_async.service.table import OPERATIONS, Access, Operation
@@ -149,8 +148,9 @@ async def serve(
         StorageError: A file cannot be read or written.
         ValueError: A prefix is none, or the token is empty.
     """
-    prefixes = tuple(ipaddress.ip_network(prefix) for prefix in allow_management_from)
-    if token is not None and not token.strip():
+    prefixes = parse_prefixes(allow_management_from)
+    token = None if token is None else token.strip()
+    if token == "":
         raise ValueError("a token is not empty")
     kept = node.storage if storage is None else storage
     local_conf = await LocalConf.load(kept)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from zt_async.aio.storage import Kind, Storage
@@ -18,6 +19,7 @@ class LocalConf:
     def __init__(self, storage: Storage, content: Mapping[str, Any]) -> None:
         self.content = dict(content)
         self._storage = storage
+        self._lock = asyncio.Lock()
 
     @classmethod
     async def load(cls, storage: Storage) -> LocalConf:
@@ -45,11 +47,12 @@ class LocalConf:
 
     async def merge(self, changes: Mapping[str, Any]) -> None:
         """Change settings. Raises ValueError and changes nothing; StorageError."""
-        settings = self.settings | dict(changes)
-        allowed_prefixes(settings)
-        content = self.content | {"settings": settings}
-        await self._storage.save(Kind.LOCAL_CONF, json.dumps(content, indent=4).encode())
-        self.content = content
+        async with self._lock:
+            settings = self.settings | dict(changes)
+            allowed_prefixes(settings)
+            content = self.content | {"settings": settings}
+            await self._storage.save(Kind.LOCAL_CONF, json.dumps(content, indent=4).encode())
+            self.content = content
 
 
 def allowed_prefixes(settings: Mapping[str, Any]) -> tuple[IPNetwork, ...]:
@@ -58,6 +61,11 @@ def allowed_prefixes(settings: Mapping[str, Any]) -> tuple[IPNetwork, ...]:
     if not isinstance(listed, list) or not all(isinstance(prefix, str) for prefix in listed):
         raise ValueError("allowManagementFrom is a list of prefixes such as 10.0.0.0/8")
     try:
-        return tuple(ipaddress.ip_network(prefix, strict=False) for prefix in listed)
+        return parse_prefixes(listed)
     except ValueError as error:
         raise ValueError(f"allowManagementFrom: {error}") from None
+
+
+def parse_prefixes(prefixes: Iterable[IPNetwork | str]) -> tuple[IPNetwork, ...]:
+    """Prefixes such as 10.0.0.0/8; host bits after them are passed over. Raises ValueError."""
+    return tuple(ipaddress.ip_network(prefix, strict=False) for prefix in prefixes)
