@@ -11,7 +11,7 @@ from zt_async.service.node_json import (
     health_json,
     moon_json,
     network_json,
-    peer_json,
+    peers_json,
     status_json,
     waiting_moon_json,
 )
@@ -43,8 +43,7 @@ async def post_settings(call: Call) -> Json:
 
 
 async def get_peers(call: Call) -> Json:
-    node = call.node
-    return [peer_json(peer, node) for peer in node.peers]
+    return peers_json(call.node.peers, call.node)
 
 
 async def get_peer(call: Call) -> Json:
@@ -52,7 +51,8 @@ async def get_peer(call: Call) -> Json:
     peer = node.peer(address)
     if peer is None:
         raise ApiError(404, f"nothing is known of node {address}")
-    return peer_json(peer, node)
+    (shown,) = peers_json([peer], node)
+    return shown
 
 
 # Networks

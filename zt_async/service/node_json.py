@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from zt_async.aio.node import Node
@@ -71,19 +71,22 @@ def status_json(node: Node, local_conf: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def peer_json(peer: PeerInfo, node: Node) -> dict[str, Any]:
-    """Another node."""
+def peers_json(peers: Iterable[PeerInfo], node: Node) -> list[dict[str, Any]]:
+    """Other nodes."""
     now = wall_ms()
     ports = {socket.number: socket.local.port for socket in node.status.sockets}
-    return {
-        "address": str(peer.address),
-        **version_json(peer.version or _UNKNOWN),
-        "latency": -1 if peer.latency is None else round(peer.latency),
-        "role": peer.role,
-        "isBonded": False,
-        "tunneled": False,
-        "paths": [_path_json(path, now, ports, node.config) for path in peer.paths],
-    }
+    return [
+        {
+            "address": str(peer.address),
+            **version_json(peer.version or _UNKNOWN),
+            "latency": -1 if peer.latency is None else round(peer.latency),
+            "role": peer.role,
+            "isBonded": False,
+            "tunneled": False,
+            "paths": [_path_json(path, now, ports, node.config) for path in peer.paths],
+        }
+        for peer in peers
+    ]
 
 
 def _path_json(path: PathInfo, now: int, ports: Mapping[int, int], config: NodeConfig) -> dict[str, Any]:
