@@ -130,10 +130,26 @@ def test_coming_online_the_controller_is_asked_at_once(desk):
 
 def test_an_ad_hoc_network_asks_nobody():
     desk = Desk()
-    assert desk.network.request_due > 1e9
     desk.wait(100)
-    assert desk.bench.upstream.take(Verb.WHOIS) == []
+    desk.vl2.came_online(desk.now)
+    desk.wait(100)
+    assert desk.vl1.sender.waiting == []
     assert desk.network.status == NetworkStatus.OK
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        (0xFF << 56 | 9 << 40 | 8 << 24, NetworkStatus.NOT_FOUND),
+        (0xFF << 56 | 2, NetworkStatus.REQUESTING_CONFIGURATION),
+    ],
+)
+def test_an_id_of_the_ad_hoc_kind_that_means_nothing_has_nobody_to_ask(number, status):
+    desk = Desk(NetworkId(number))
+    desk.vl2.came_online(desk.now)
+    desk.wait(100)
+    assert desk.vl1.sender.waiting == []
+    assert desk.network.status == status
 
 
 # Getting

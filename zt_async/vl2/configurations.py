@@ -58,10 +58,7 @@ class Configurations:
 
     def begin(self, network: Network, cached: bytes | None, now: float) -> None:
         """A network was joined."""
-        if network.id.is_ad_hoc:
-            self._begin_ad_hoc(network, now)
-            return
-        if cached is not None:
+        if cached is not None and not network.id.is_ad_hoc:
             try:
                 config = NetworkConfig.decode(cached)
             except DecodeError:
@@ -69,17 +66,6 @@ class Configurations:
             else:
                 self.apply(network, config, now, cached=True)
         self._request(network, now)
-
-    def _begin_ad_hoc(self, network: Network, now: float) -> None:
-        network.request_due = NO_TIME
-        try:
-            config = ad_hoc_config(network.id, network.own, self._vl2.context.wall_ms())
-        except NoSuchNetwork:
-            self._set_failure(network, NetworkStatus.NOT_FOUND)
-        else:
-            if config is not None:
-                self.apply(network, config, now)
-                network.request_due = NO_TIME
 
     def forget(self, network_id: NetworkId) -> None:
         """A network was left."""
@@ -113,7 +99,21 @@ class Configurations:
             if network.id.controller == self._vl1.address:
                 network.request_due = NEVER
 
+    def _make_ad_hoc(self, network: Network, now: float) -> None:
+        """What the ID says is all there is to know, and there is no controller to ask (vl2.md 1.4)."""
+        try:
+            config = ad_hoc_config(network.id, network.own, self._vl2.context.wall_ms())
+        except NoSuchNetwork:
+            self._set_failure(network, NetworkStatus.NOT_FOUND)
+        else:
+            if config is not None:
+                self.apply(network, config, now)
+        network.request_due = NO_TIME
+
     def _request(self, network: Network, now: float) -> None:
+        if network.id.is_ad_hoc:
+            self._make_ad_hoc(network, now)
+            return
         first_time = network.config is None and network.failure is None
         network.retry = min(2 * network.retry or FIRST_RETRY, LONGEST_RETRY) if first_time else LONGEST_RETRY
         network.request_due = now + network.retry
@@ -153,7 +153,7 @@ class Configurations:
         """The controller said no; it is asked again all the same."""
         network = self._vl2.networks.get(network_id)
         if network is not None:
-            network.request_due = NO_TIME if network_id.is_ad_hoc else now + LONGEST_RETRY
+            network.request_due = now + LONGEST_RETRY
             self._set_failure(network, _REFUSALS[code], _authentication_url(data))
 
     def _set_failure(self, network: Network, status: NetworkStatus, url: str = "") -> None:
