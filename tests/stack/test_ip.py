@@ -538,6 +538,16 @@ def test_fragments_behind_other_extension_headers():
     assert len(endpoint.receive()) == 1
 
 
+def test_a_first_fragment_with_more_headers_makes_no_packet_that_is_too_large():
+    """Each fragment fits a payload of 65535 bytes; all of them behind the headers of the first do not."""
+    s = Script()
+    first, *rest = pieces(bytes(0xFFFF), size=2000)
+    options = bytes((ipv6.FRAGMENT, 0, 1, 4, 0, 0, 0, 0))
+    s.send_packets(packet(ipv6.DESTINATION_OPTIONS, options + first[40:]), *rest)
+    assert s.stack.counters == {"ipv6 fragments too large": 1}
+    assert s.stack.next_timer() is None
+
+
 def test_an_incomplete_packet_is_dropped_and_reported_after_a_minute():
     s = Script()
     first, *rest = pieces(datagram(bytes(200)))

@@ -352,6 +352,17 @@ def test_fragments_of_impossible_size(fields, size, reason):
     assert s.stack.next_timer() is None
 
 
+def test_a_first_fragment_with_many_options_makes_no_packet_that_is_too_large():
+    """Each fragment fits a packet of 65535 bytes; all of them behind the header of the first do not."""
+    s = script()
+    first, *rest = pieces(bytes(0xFFFF - ipv4.HEADER_SIZE), 2000)
+    nops = bytes((1,)) * 40
+    first = packet(ip.UDP, first[20:], identification=77, more_fragments=True, options=nops)
+    s.send_packets(first, *rest)
+    assert s.stack.counters == {"ipv4 fragments too large": 1}
+    assert s.stack.next_timer() is None
+
+
 def test_an_incomplete_packet_is_dropped_and_reported_after_half_a_minute():
     s = script()
     first = pieces(datagram(bytes(1200)), 408)[0]

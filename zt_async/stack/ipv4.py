@@ -107,8 +107,10 @@ def _may_come_from(interface: Interface, source: bytes, *, is_group: bool) -> bo
 
 
 def _join(first: Piece, body: bytes) -> bytes:
-    """A whole packet with the header of its first fragment."""
+    """A whole packet with the header of its first fragment. Raises DecodeError."""
     header = ipv4.parse_header(first.packet)
+    if header.size + len(body) > _MAX_PACKET:  # that header may be larger than the others had
+        raise DecodeError("ipv4 fragments too large")
     whole = header._replace(payload_length=len(body), dont_fragment=False, more_fragments=False)
     return whole.encode() + body
 

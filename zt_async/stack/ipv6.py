@@ -127,15 +127,18 @@ def _may_come_from(interface: Interface, source: bytes) -> bool:
 def _join(first: Piece, body: bytes) -> tuple[bytes, int, int]:
     """A whole packet, where its body begins, and the offset of the byte that names the body's protocol.
 
-    The fragment header goes; the header before it now names what the fragment header named.
+    The fragment header goes; the header before it now names what the fragment header named. Raises DecodeError.
     """
     size = len(first.packet) - len(first.data) - ipv6.FRAGMENT_HEADER_SIZE
+    length = size - ipv6.HEADER_SIZE + len(body)
+    if length > _MAX_PAYLOAD:  # the first fragment may have larger headers than the others
+        raise DecodeError("ipv6 fragments too large")
     named_at, offset = 6, ipv6.HEADER_SIZE
     while offset < size:
         named_at, offset = offset, offset + 8 + 8 * first.packet[offset + 1]
     head = bytearray(first.packet[:size])
     head[named_at] = first.packet[size]
-    head[4:6] = (size - ipv6.HEADER_SIZE + len(body)).to_bytes(2, "big")
+    head[4:6] = length.to_bytes(2, "big")
     return bytes(head) + body, size, named_at
 
 
