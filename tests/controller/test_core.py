@@ -296,6 +296,26 @@ def test_an_address_that_becomes_free_is_given_again(office):
     assert config_of(configure).addresses == ()
 
 
+def test_what_a_network_adds_to_a_record_fits_into_it(office):
+    """A record that had more would be read without any of it after a restart."""
+    network = office.create(
+        ipv4="10.1.0.0/24", ipv6="fd00::/64", tags=[{"id": n, "default": 1} for n in range(128)]
+    )
+    useless = [f"192.168.0.{n}" for n in range(31)]
+    office.authorize(network, ALICE, addresses=useless, tags=dict.fromkeys(range(100, 200), 2))
+    config = office.join(network, ALICE)
+    record = office.record(network, ALICE)
+    assert MemberRecord.from_json(record.to_json()) == record
+    assert [address.version for address in config.addresses] == [6]
+    assert [(tag.id, tag.value) for tag in config.tags] == [(n, 1) for n in range(28)] + [
+        (n, 2) for n in range(100, 200)
+    ]
+    office.advance(60)
+    commits = office.commits
+    assert office.join(network, ALICE).addresses == config.addresses
+    assert office.commits == commits
+
+
 def test_a_user_gives_nobody_the_address_of_another(office):
     network = office.create(ipv4="10.1.0.0/24")
     office.authorize(network, ALICE, addresses=["10.1.0.7", "10.1.0.8"])

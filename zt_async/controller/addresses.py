@@ -112,7 +112,7 @@ class AddressPlan:
     def missing(self, member: MemberRecord) -> tuple[int, ...]:
         """The families, 6 before 4, of which the member is to get an address of a pool, and has none that counts."""
         network = self._network
-        if member.no_auto_assign or len(member.addresses) >= MAX_ADDRESSES:
+        if member.no_auto_assign:
             return ()
         have = {ip.version for ip in member.addresses if self._prefix_length(ip) is not None}
         return tuple(

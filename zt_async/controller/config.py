@@ -14,7 +14,6 @@ from zt_async.wire.credentials import NO_NODE
 from zt_async.wire.network_config import (
     FLAG_BROADCAST,
     FLAG_NDP_EMULATION,
-    MAX_TAGS,
     ROLE_BRIDGE,
     NetworkConfig,
 )
@@ -83,7 +82,7 @@ class ConfigPlan:
             ),
             tags=tuple(
                 issue_tag(controller, network.id, issued_to, now, number, value)
-                for number, value in member.tags[:MAX_TAGS]
+                for number, value in member.tags
                 if with_rules
             ),
             ownerships=(issue_ownership(controller, network.id, issued_to, now, [a.ip for a in addresses]),)

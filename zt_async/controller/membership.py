@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from zt_async.controller.addresses import AddressBook, AddressPlan
-from zt_async.controller.records import MemberRecord, NetworkRecord
+from zt_async.controller.records import MAX_ADDRESSES, MAX_LIST, MemberRecord, NetworkRecord
 from zt_async.crypto.identity import Identity
 from zt_async.types import NodeAddress
 
@@ -46,13 +46,14 @@ def completed(
 ) -> MemberRecord:
     """The record with the tags that each member has, and with addresses of the pools; the same if it has them.
 
-    An address that it gets is free in ``book``, and not taken there yet.
+    It gets no more than records have room for. An address that it gets is free in ``book``, and not taken there yet.
     """
     had = {tag for tag, _ in member.tags}
     missing = [(tag, value) for tag, value in network.tags if value is not None and tag not in had]
+    missing = missing[: MAX_LIST - len(had)]
     if missing:
         member = replace(member, tags=tuple(sorted((*member.tags, *missing))))
-    for version in plan.missing(member):
+    for version in plan.missing(member)[: MAX_ADDRESSES - len(member.addresses)]:
         ip = plan.find(version, member.address, book)
         if ip is not None:
             member = replace(member, addresses=(*member.addresses, ip))

@@ -26,7 +26,7 @@ ACCEPT_ALL: Final = (Rule(RuleType.ACTION_ACCEPT),)
 
 
 class Pool(NamedTuple):
-    """A range from which members get addresses; the last one is never given (vl2.md 8.3)."""
+    """A range from which members get addresses, the last one when all others are given (vl2.md 8.3)."""
 
     start: IPAddress
     end: IPAddress
