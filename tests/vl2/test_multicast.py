@@ -146,6 +146,21 @@ def test_all_groups_are_told_again_every_minute(party):
     assert counts == dict.fromkeys(party.others, 3)
 
 
+def test_new_groups_do_not_keep_the_others_from_being_told_again(party):
+    party.vl2.set_groups(party.id, frozenset((GROUP,)), party.now)
+    party.likes()
+    told: Counter[str] = Counter()
+    for number in range(9):  # a new one every 20 s
+        new = MulticastGroup(MACAddress(0x333300000000 + number))
+        party.vl2.set_groups(party.id, frozenset((GROUP, new)), party.now)
+        party.wait(20)
+        for member in (party.a, party.b, party.c):
+            member.peer.last_receive = party.now
+        for name, groups in party.likes().items():
+            told[name] += GROUP in groups
+    assert told == dict.fromkeys(party.others, 3)
+
+
 def test_who_shows_its_certificate_is_told(party):
     party.vl2.set_groups(party.id, frozenset((GROUP,)), party.now)
     d = party.meet(5, "10.0.7.1")

@@ -122,7 +122,8 @@ class Multicaster:
             if member.address not in helpers and (again or now >= member.announce_due):
                 peer = peers.get(member.address)
                 if peer is not None and network.memberships.allows(peer.identity):
-                    member.announce_due = now + ANNOUNCE_INTERVAL
+                    if not again:  # all groups, and not just the new ones
+                        member.announce_due = now + ANNOUNCE_INTERVAL
                     self._vl2.send_to(network, member, likes, now)
 
     def _controller_of(self, network: Network) -> tuple[NodeAddress, ...]:
