@@ -202,6 +202,21 @@ def test_an_identity_without_proof_of_work_is_refused():
     assert bench.fates() == {"invalid identity": 2}
 
 
+def test_a_forged_identity_takes_nothing_from_the_true_one_of_its_address():
+    """Anybody can make a key pair that claims an address; only its proof of work takes time to check."""
+    bench = Bench()
+    a, b = bench.remote(1, AT), bench.remote(2, "10.0.3.1")
+    b.identity = Identity(a.address, b.identity.public_key, b.identity.to_bytes(secret=True)[71:])
+    b.address = a.address
+    for remote in (a, b, a):
+        bench.core.receive_datagrams(0, remote.at, [remote.hello()], bench.now)
+    assert bench.core.counters["packet: waiting"] == 3
+    bench.collect()
+    assert a.peer.identity == a.identity.public()
+    assert len(a.take(Verb.OK)) == 2
+    assert bench.fates() == {"invalid identity": 1}
+
+
 def test_a_reserved_address_is_refused():
     bench = Bench()
     honest = throwaway_identity(1)

@@ -45,20 +45,11 @@ MAX_VALIDATIONS: Final = 64
 MAX_COPIES: Final = 8  # of one HELLO, on different paths, while its identity is checked
 
 
-class _Copy(NamedTuple):
-    packet: bytes
-    path: Path
-
-
-class _Validation:
+class _Validation(NamedTuple):
     """A stranger whose HELLO is authentic, but whose identity's proof of work is not checked yet."""
 
-    __slots__ = ("copies", "identity", "key")
-
-    def __init__(self, identity: Identity, key: SessionKey) -> None:
-        self.identity = identity
-        self.key = key
-        self.copies: list[_Copy] = []
+    key: SessionKey
+    copies: list[tuple[bytes, Path]]
 
 
 class Handshake:
@@ -69,7 +60,8 @@ class Handshake:
         self.version = OWN_VERSION
         """What we say that we are."""
         self._limit = PrefixLimit(burst, VALIDATION_INTERVAL)
-        self._validations: dict[int, _Validation] = {}
+        self._validations: dict[Identity, _Validation] = {}
+        """By the whole identity: others can claim the same address, as long as nobody has checked that."""
         self._to_validate: list[Identity] = []
 
     # Sending
@@ -116,13 +108,13 @@ class Handshake:
                 raise Refused("not authentic")
             self.accept(peer, hello, packet, path, now)
             return False
-        waiting = self._validations.get(source)
-        if waiting is not None and waiting.identity == identity:
+        waiting = self._validations.get(identity)
+        if waiting is not None:
             if waiting.key.open(packet) is None:
                 raise Refused("not authentic")
             if len(waiting.copies) >= MAX_COPIES:
                 raise Refused("rate limit")
-            waiting.copies.append(_Copy(packet, path))
+            waiting.copies.append((packet, path))
             return True
         if not self._limit.allow(path.endpoint.ip, now):
             raise Refused("rate limit")
@@ -133,8 +125,7 @@ class Handshake:
             self._refuse(identity, key, packet, path, now)
         if len(self._validations) >= MAX_VALIDATIONS:
             raise Refused("rate limit")
-        validation = self._validations[source] = _Validation(identity, key)
-        validation.copies.append(_Copy(packet, path))
+        self._validations[identity] = _Validation(key, [(packet, path)])
         self._to_validate.append(identity)
         return True
 
@@ -154,10 +145,9 @@ class Handshake:
 
     def validated(self, identity: Identity, valid: bool, now: float) -> None:
         """The answer to one of ``take_validations``."""
-        validation = self._validations.get(identity.address)
-        if validation is None or validation.identity != identity:
+        validation = self._validations.pop(identity, None)
+        if validation is None:
             return
-        del self._validations[identity.address]
         vl1 = self._vl1
         copies = validation.copies
         if not valid:
