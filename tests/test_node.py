@@ -261,6 +261,16 @@ def test_neighbours_are_emulated_and_nothing_is_asked_on_the_wire():
     assert a.vl2.counters["out: multicast"] == reports
 
 
+def test_a_raw_frame_that_is_answered_on_the_spot_is_answered_at_once():
+    node = alone()
+    mac = node.join(NETWORK, 0.0).mac
+    node.flights_to_send(0.0)
+    node.watch(NETWORK)
+    node.send_frames(NETWORK, [(mac, mac, 0x86DD, b"to myself")], 0.0)
+    node.flights_to_send(0.0)
+    assert node.take_watched() == [(NETWORK, [(mac, mac, 0x86DD, b"to myself")], [])]
+
+
 def test_all_that_arrives_adds_up_in_every_room():
     lan = Lan(3, link=BAD, add_host=dual_stack)
     given = {}

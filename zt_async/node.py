@@ -139,7 +139,7 @@ class Node:
         packets = self.vl1.take_packets()
         if packets:
             self.vl2.receive_packets(packets, now)
-            self._receive_frames(now)
+        self._receive_frames(now)  # a timer or a frame of ours may have brought some too
 
     def _receive_frames(self, now: float) -> None:
         for network_id, frames in self.vl2.take_frames().items():
