@@ -101,7 +101,9 @@ dns = st.lists(st.tuples(ips, st.integers(1, 0xFFFF)), max_size=4).flatmap(
     )
 )
 single_sign_ons = st.one_of(
-    st.builds(SingleSignOn, enabled=st.just(True), authentication_url=texts, expiry=u64),
+    st.builds(
+        SingleSignOn, enabled=st.just(True), authentication_url=texts, expiry=st.integers(0, (1 << 63) - 1)
+    ),
     st.builds(
         SingleSignOn,
         version=st.just(1),

@@ -129,6 +129,20 @@ def test_servers_of_names_may_be_anywhere_in_their_places():
             NetworkConfig.decode(with_entry("DNS", cut))
 
 
+def test_what_is_there_is_whole():
+    """A certificate or servers of names that are there and empty are damaged, and so is an ownership past the last."""
+    owned = CertificateOfOwnership(NETWORK, 1, 0, 1, (), MEMBER).encode()
+    for key, blob in (("C", b""), ("DNS", b""), ("COO", owned * 4 + b"\1")):
+        with pytest.raises(DecodeError, match="truncated"):
+            NetworkConfig.decode(with_entry(key, blob))
+
+
+def test_the_end_of_an_authentication_is_signed():
+    for text, expiry in ((b"-5", -5), (b"f" * 16, (1 << 63) - 1)):
+        config = NetworkConfig.decode(b"ssoe=1\naexpt=" + text + b"\n" + PLAIN.encode())
+        assert config.sso == SingleSignOn(enabled=True, expiry=expiry)
+
+
 def test_roles_are_told_apart():
     bridge, both, plain = NodeAddress(1), NodeAddress(2), 3
     config = replace(PLAIN, specialists=(bridge | ROLE_BRIDGE, both | ROLE_ANCHOR | ROLE_REPLICATOR, plain))

@@ -207,10 +207,10 @@ class NetworkConfig:
             dns=_read_dns(d.get("DNS")),
             rules=decode_rules(d.get("R") or b""),
             specialists=_read_specialists(d.get("S") or b""),
-            certificate=CertificateOfMembership.read(Reader(com)) if (com := d.get("C")) else None,
+            certificate=None if (com := d.get("C")) is None else CertificateOfMembership.read(Reader(com)),
             capabilities=_read_sorted(d.get("CAP"), Capability.read, MAX_CAPABILITIES),
             tags=_read_sorted(d.get("TAG"), Tag.read, MAX_TAGS),
-            ownerships=_read_all(d.get("COO"), CertificateOfOwnership.read, MAX_OWNERSHIPS),
+            ownerships=_read_all(d.get("COO"), CertificateOfOwnership.read)[:MAX_OWNERSHIPS],
             trace_target=d.get_address("tt"),
             trace_level=d.get_uint("tl"),
             sso=_get_sso(d),
@@ -221,7 +221,9 @@ _Item = TypeVar("_Item")
 _Credential = TypeVar("_Credential", Capability, Tag)
 
 
-def _read_all(blob: bytes | None, read: Callable[[Reader], _Item | None], limit: int) -> tuple[_Item, ...]:
+def _read_all(
+    blob: bytes | None, read: Callable[[Reader], _Item | None], limit: int = MAX_CONFIG
+) -> tuple[_Item, ...]:
     """The first items of a blob, without the Nones among them. Damage raises DecodeError."""
     reader = Reader(blob or b"")
     items: list[_Item] = []
@@ -299,7 +301,7 @@ def _pack_dns(dns: DNS | None) -> bytes:
 
 
 def _read_dns(blob: bytes | None) -> DNS | None:
-    if not blob:
+    if blob is None:
         return None
     reader = Reader(blob)
     domain = reader.take(_DOMAIN_SIZE)[:-1].split(b"\0", 1)[0].decode("utf-8", "replace")
@@ -346,7 +348,7 @@ def _get_sso(d: Dictionary) -> SingleSignOn | None:
         return SingleSignOn(version=version, enabled=enabled)
     if not enabled:
         return SingleSignOn(version=1, provider="") if version else None
-    url, expiry = d.get_text("aurl", _MAX_URL), d.get_uint("aexpt")
+    url, expiry = d.get_text("aurl", _MAX_URL), d.get_int("aexpt")
     if version == 0:
         return SingleSignOn(enabled=True, authentication_url=url, expiry=expiry)
     return SingleSignOn(
