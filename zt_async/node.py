@@ -41,16 +41,18 @@ class _Card:
         """Take over what has changed since the last call, and tell the network which groups are listened to."""
         network, interface = self.network, self.interface
         if network.applied is not self._applied:
-            self._apply(stack, now)
+            self._apply(stack, vl2.largest_payload, now)
         if interface.groups_generation != self._groups:
             self._groups = interface.groups_generation
             vl2.set_groups(network.id, interface.groups, now)
 
-    def _apply(self, stack: Stack, now: float) -> None:
+    def _apply(self, stack: Stack, largest_mtu: int, now: float) -> None:
         interface = self.interface
         applied = self._applied = self.network.applied
-        if self.network.config is not None and interface.mtu != self.network.config.mtu:
-            interface.set_mtu(self.network.config.mtu, now)
+        if self.network.config is not None:
+            mtu = min(self.network.config.mtu, largest_mtu)
+            if interface.mtu != mtu:
+                interface.set_mtu(mtu, now)
         ips = {address.ip for address in applied.addresses}
         for address in interface.addresses:
             if address.ip not in ips:

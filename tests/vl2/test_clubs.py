@@ -114,6 +114,33 @@ def test_a_push_changes_everybody_at_once():
         assert club.saw(member, NetworkUpdated)[-1].changed == {"mtu", "name"}
 
 
+@pytest.mark.parametrize("mtu", [1280, 10_000])
+def test_the_smallest_and_the_largest_mtu(mtu):
+    """More than seven datagrams hold has to be cut by IP, and TCP has to know."""
+    club = Club(2)
+    club.controller.options["mtu"] = mtu
+    club.ready()
+    a, b = club.members
+    assert a.network(club.id).mtu == mtu
+    for version in (4, 6):
+        ping = a.stack.ping(club.ip(b, version), bytes(20_000), now=club.now)
+        club.run_until(lambda ping=ping: ping.rtt is not None, 5)
+    listener = b.stack.listen_tcp((club.ip(b), 7000), now=club.now)
+    connection = a.stack.connect_tcp((club.ip(b), 7000), now=club.now)
+    accepted = []
+    club.run_until(lambda: accepted.append(listener.accept()) or accepted[-1])
+    connection.send(bytes(50_000))
+    received = bytearray()
+
+    def all_there():
+        received.extend(accepted[-1].receive())
+        return len(received) == 50_000
+
+    club.run_until(all_there, 5)
+    for node in club.members:
+        assert node.vl1.counters["send: too large"] == 0
+
+
 def test_rules_hold_on_both_sides():
     club = Club(2)
     club.controller.options["rules"] = (

@@ -36,6 +36,7 @@ from zt_async.wire.verbs import ExtFrame, decode_error, decode_ok
 ASK_INTERVAL: Final = 1.0  # s between two times that a peer is told that it needs credentials
 HOUSEKEEPING_INTERVAL: Final = 30.0  # s
 _FRAME_HEAD: Final = 11  # verb byte, network ID, ethertype
+_LONGEST_HEAD: Final = 32  # of a MULTICAST_FRAME with all that may come before the Ethernet payload
 
 
 class VL2:
@@ -164,6 +165,11 @@ class VL2:
             network.announce_due = min(network.announce_due, now)
 
     # Out
+
+    @property
+    def largest_payload(self) -> int:
+        """Bytes of Ethernet payload that a packet holds however it is sent; the largest MTU is a little more."""
+        return self.vl1.sender.largest_body - _LONGEST_HEAD
 
     def send_frames(self, network_id: NetworkId, frames: list[Frame], now: float) -> None:
         """Send frames on a network: of our card, or of others if we are a bridge there.
