@@ -19,48 +19,31 @@ class GroupCommit(Generic[T]):
 
     def __init__(self, write: Callable[[list[T]], Awaitable[Sequence[Exception | None]]]) -> None:
         self._write = write
-        self._waiting: list[tuple[T, asyncio.Future[None]]] = []
-        self._task: asyncio.Task[None] | None = None
+        self._group: list[T] = []  # that commits still join; empty where the next one begins another
+        self._task: asyncio.Task[Sequence[Exception | None]] | None = None  # of the latest group
 
     async def commit(self, work: T) -> None:
         """Returns when it is written. It is written even where the caller stops waiting."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        self._waiting.append((work, done))
-        if self._task is None:
-            self._task = loop.create_task(self._run())
-        await done
+        if self._task is None or not self._group or len(self._group) == MAX_GROUP:
+            self._group = []
+            self._task = asyncio.get_running_loop().create_task(self._run(self._task, self._group))
+        place = len(self._group)
+        self._group.append(work)
+        errors = await asyncio.shield(self._task)
+        error = errors[place]
+        if error is not None:
+            raise error
 
     async def settle(self) -> None:
         """Wait until all that was asked for is written."""
-        while self._task is not None:
+        while self._task is not None and not self._task.done():
             await asyncio.wait([self._task])
 
-    async def _run(self) -> None:
-        try:
-            while group := self._waiting[:MAX_GROUP]:
-                del self._waiting[:MAX_GROUP]
-                await self._write_group(group)
-        finally:
-            self._task = None
-            for _, done in self._waiting:  # only where this task was cancelled with the loop
-                done.cancel()
-            self._waiting.clear()
-
-    async def _write_group(self, group: list[tuple[T, asyncio.Future[None]]]) -> None:
-        errors: Sequence[Exception | None]
-        try:
-            errors = await self._write([work for work, _ in group])
-        except Exception as failure:
-            errors = [failure] * len(group)
-        except asyncio.CancelledError:
-            for _, done in group:
-                done.cancel()
-            raise
-        for (_, done), error in zip(group, errors, strict=True):
-            if done.done():
-                continue  # its caller waits no more
-            if error is None:
-                done.set_result(None)
-            else:
-                done.set_exception(error)
+    async def _run(
+        self, before: asyncio.Task[Sequence[Exception | None]] | None, group: list[T]
+    ) -> Sequence[Exception | None]:
+        if before is not None:
+            await asyncio.wait([before])
+        if self._group is group:
+            self._group = []
+        return await self._write(group)
