@@ -5,6 +5,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from contextlib import closing
 
 import pytest
@@ -274,6 +275,25 @@ async def test_a_lease_is_a_claim(sqlite):
         assert not waiting.done()
     await store.release(await waiting)
     await store.close()
+
+
+async def test_who_gives_up_waiting_is_free_whatever_the_file_says(store, monkeypatch):
+    """The error of a file that is locked may come after the caller has been cancelled."""
+    begun, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def acquire(address):
+        loop.call_soon_threadsafe(begun.set)
+        go_on.wait(10)
+        raise StoreError("the database is locked")
+
+    monkeypatch.setattr(store._database, "acquire", acquire)
+    taking = asyncio.ensure_future(store.acquire())
+    await begun.wait()
+    taking.cancel()
+    go_on.set()
+    await asyncio.wait([taking])
+    assert taking.cancelled()
 
 
 HOLDER = """

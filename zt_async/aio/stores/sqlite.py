@@ -12,7 +12,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -137,9 +137,10 @@ class SqliteStore:
             try:
                 lease = await asyncio.shield(taking)
             except asyncio.CancelledError:
-                lease = await taking  # the thread cannot be stopped in the middle
-                if lease is not None:
-                    await self.release(lease)
+                with suppress(StoreError):  # the thread cannot be stopped in the middle
+                    lease = await taking
+                    if lease is not None:
+                        await self.release(lease)
                 raise
             if lease is not None:
                 return lease
