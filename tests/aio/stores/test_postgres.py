@@ -117,10 +117,20 @@ async def test_a_store_that_is_not_open_says_so(postgres):
         with pytest.raises(StoreError, match="not open"):
             await call
     await store.open()
+    await store.load(CONTROLLER)
+    watching = store.watch(CONTROLLER)
     with pytest.raises(StoreError, match="open already"):
         await store.open()
     assert await store.identities() == []
+    other = postgres()
+    await other.open()
+    await other.commit([put(network())])
+    await next_keys(watching, [key(network())])
     await store.close()
+    sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1"
+    count = await other._pool.run(lambda connection: connection.fetchval(sessions, store._name))
+    assert count == 0
+    await other.close()
 
 
 @pytest.mark.parametrize("options", [{"schema": "Bad"}, {"schema": "x; DROP"}, {"schema": ""}, {"ttl": 0}])

@@ -82,16 +82,18 @@ class PostgresStore:
         self.ttl = ttl
         self._name = f"zt_async {secrets.token_hex(8)}"
         self._pool = Pool(url, self._name, schema, patience)
-        self._feed = Feed()
         self._freed = asyncio.Event()
-        self._listener = Listener(self._pool, schema, self._name, self._feed.tell, self._freed.set)
+        self._feed, self._listener = self._make_listener()
         self._group = GroupCommit(self._write)
         self._groups = 0
 
+    def _make_listener(self) -> tuple[Feed, Listener]:
+        feed = Feed()
+        return feed, Listener(self._pool, self.schema, self._name, feed.tell, self._freed.set)
+
     async def open(self) -> None:
-        self._feed = Feed()
-        self._listener = Listener(self._pool, self.schema, self._name, self._feed.tell, self._freed.set)
         await self._pool.open()
+        self._feed, self._listener = self._make_listener()
         try:
             await self._pool.run(self._migrate)
             await self._listener.start()
