@@ -68,6 +68,15 @@ def test_a_prefix_of_ipv6_is_a_48():
     assert limit.allow(ip_address("fd00:0:1::1"), 0.0)
 
 
+def test_the_whole_burst_is_there_at_any_time_of_the_clock():
+    """Also where the numbers of a clock become too large for their last digit."""
+    for power in range(1, 22):
+        for since in range(1, 20):
+            limit = PrefixLimit(3, 2.0)
+            allowed = [limit.allow(ip_address("10.0.0.1"), 2.0**power - since / 9.7) for _ in range(4)]
+            assert allowed == [True, True, True, False]
+
+
 def test_what_is_refused_costs_nothing():
     limit = PrefixLimit(1, 2.0)
     ip = ip_address("10.0.0.1")
@@ -81,7 +90,7 @@ def test_prefixes_are_bounded():
     limit = PrefixLimit(1, 2.0)
     for i in range(MAX_PREFIXES + 100):
         limit.allow(ip_address(0x0A000000 + (i << 8)), 0.0)
-    assert len(limit._full_at) == MAX_PREFIXES
+    assert len(limit._buckets) == MAX_PREFIXES
 
 
 # Surfaces
@@ -207,6 +216,23 @@ def test_packets_without_a_way_wait_for_a_while_in_bounded_number():
     assert sender.waiting == []
 
 
+def test_all_packets_that_find_no_room_are_counted():
+    _, sender = make_sender()
+    assert not sender.send_all(1, [b"x"] * (MAX_WAITING_PER_PEER + 7), 0.0)
+    assert sender._counters["send: too many waiting"] == 7
+    assert sender._waiting_count == MAX_WAITING_PER_PEER
+
+
+def test_packets_that_are_too_large_leave_nothing_to_send():
+    topology, sender = make_sender()
+    peer, path = topology.add_peer(throwaway_identity(1), 0.0), Path(0, AT)
+    sender.transmit(peer, path, bytes(sender.largest_body + 1), 0.0)
+    assert path.last_send < 0.0
+    sender.transmit(peer, path, b"\x14x", 0.0)
+    (flight,) = sender.flights_to_send()
+    assert len(flight.datagrams) == 1
+
+
 def test_waiting_packets_leave_when_there_is_a_way():
     topology, sender = make_sender()
     identity = throwaway_identity(1)
@@ -241,10 +267,13 @@ def test_mtu_of_the_configuration_is_kept():
     assert NodeConfig(mtu=1400).mtu == 1400
     topology = Topology(throwaway_identity(100), None, 10)
     peer = topology.add_peer(throwaway_identity(1), 0.0)
-    for mtu in (1400, 1432, 10_000):
+    for mtu in (1400, 1432, 9000, 10_324):
         sender = Sender(topology, seeded_context(1, SimClock()), mtu, Counter(), ExpectedReplies())
-        for size in (10, mtu - 27, mtu - 26, min(9000, 7 * (mtu - 16) - 11)):
+        largest = min(7 * (mtu - 16) + 16, 9928) - 27  # more is too much for others (vl1.md 2.7)
+        for size in (10, min(mtu - 27, largest), min(mtu - 26, largest), largest):
             sender.transmit(peer, Path(0, AT), bytes((0x14,)) * size, 0.0)
         sizes = [len(d) for flight in sender.flights_to_send() for d in flight.datagrams]
         assert max(sizes) <= mtu
         assert not sender._counters
+        sender.transmit(peer, Path(0, AT), bytes((0x14,)) * (largest + 1), 0.0)
+        assert sender._counters == {"send: too large": 1}

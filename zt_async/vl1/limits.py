@@ -15,15 +15,16 @@ class PrefixLimit:
     def __init__(self, burst: int, interval: float) -> None:
         self._burst = burst
         self._interval = interval
-        self._full_at: dict[bytes, float] = {}
-        """When a prefix's bucket is full again; one token is ``interval`` seconds."""
+        self._buckets: dict[bytes, tuple[float, float]] = {}
+        """The tokens that a prefix had left, and when."""
 
     def allow(self, ip: IPAddress, now: float) -> bool:
         """Take one token, if there is one."""
         prefix = ip.packed[: 3 if ip.version == 4 else 6]
-        full_at = max(self._full_at.pop(prefix, now), now) + self._interval
-        allowed = full_at - now <= self._burst * self._interval
-        if len(self._full_at) >= MAX_PREFIXES:
-            del self._full_at[next(iter(self._full_at))]
-        self._full_at[prefix] = full_at if allowed else full_at - self._interval
+        left, at = self._buckets.pop(prefix, (self._burst, now))
+        tokens = min(left + (now - at) / self._interval, self._burst)
+        allowed = tokens >= 1
+        if len(self._buckets) >= MAX_PREFIXES:
+            del self._buckets[next(iter(self._buckets))]
+        self._buckets[prefix] = (tokens - 1, now) if allowed else (left, at)
         return allowed

@@ -17,6 +17,7 @@ from zt_async.wire.compression import compress
 from zt_async.wire.packet import (
     BODY_OFFSET,
     COMPRESSED,
+    DEFAULT_MTU,
     FLAG_FRAGMENTED,
     FRAGMENT_HEADER_SIZE,
     MAX_FRAGMENTS,
@@ -68,8 +69,9 @@ class Sender:
         self._context = context
         self._mtu = mtu
         self._expected = expected
-        self.largest_body = MAX_FRAGMENTS * (mtu - FRAGMENT_HEADER_SIZE) + FRAGMENT_HEADER_SIZE - BODY_OFFSET
-        """Bytes of verb byte and payload that a packet holds."""
+        piece = min(mtu, DEFAULT_MTU) - FRAGMENT_HEADER_SIZE
+        self.largest_body = MAX_FRAGMENTS * piece + FRAGMENT_HEADER_SIZE - BODY_OFFSET
+        """Bytes of verb byte and payload that a packet holds: no more than others can take, whatever the MTU."""
         self._counters = counters
         self._pending: list[Path] = []
         self._special: list[Flight] = []
@@ -96,9 +98,7 @@ class Sender:
     ) -> None:
         """Arm, split and queue packets; those that no seven fragments can carry are counted and dropped."""
         out = path.outbox
-        if not out:
-            self._pending.append(path)
-        path.last_send = now
+        queued = len(out)
         seal = peer.key.seal
         packet_id = self._context.packet_id
         addresses = peer.wire_addresses
@@ -121,6 +121,10 @@ class Sender:
                 out += split_evenly(packet, mtu)
             else:
                 out.append(packet)
+        if len(out) > queued:
+            path.last_send = now
+            if not queued:
+                self._pending.append(path)
 
     def send_all(self, address: int, bodies: Sequence[bytes], now: float) -> bool:
         """Send packets to a node by the best way there is; False if they wait, because there is none yet."""
@@ -202,15 +206,15 @@ class Sender:
         return address in self._waiting
 
     def _wait(self, address: int, bodies: Sequence[bytes], now: float, *, asks: bool = False) -> None:
-        queue = self._waiting.setdefault(address, deque())
-        for body in bodies:
-            if len(queue) >= MAX_WAITING_PER_PEER or self._waiting_count >= MAX_WAITING:
-                self._counters["send: too many waiting"] += 1
-                break
-            queue.append(_Waiting(body, now, asks))
-            self._waiting_count += 1
-        if not queue:
-            del self._waiting[address]
+        queue = self._waiting.get(address, deque())
+        room = min(MAX_WAITING_PER_PEER - len(queue), MAX_WAITING - self._waiting_count)
+        kept = bodies[:room]
+        if len(kept) < len(bodies):
+            self._counters["send: too many waiting"] += len(bodies) - len(kept)
+        if kept:
+            queue.extend(_Waiting(body, now, asks) for body in kept)
+            self._waiting_count += len(kept)
+            self._waiting[address] = queue
 
     def retry(self, address: int, now: float) -> None:
         """Send what waits for a node, if there is a way now."""
