@@ -16,7 +16,6 @@ import pytest
 
 from tests.vectors.credential_kinds import known_identities
 from zt_async.errors import DecodeError
-from zt_async.types import NodeAddress
 from zt_async.vl2.membership import Members, Outcome
 from zt_async.wire.buffer import Reader
 from zt_async.wire.config_chunks import ConfigChunk, decode_config_request, encode_config_request
@@ -162,7 +161,10 @@ def test_a_parser_reads_what_is_damaged_or_refuses_it(name, fuzz_count, report):
 
 @pytest.mark.timeout(7200)
 def test_members_keep_nothing_but_what_was_signed(fuzz_count, report):
-    """Damaged credentials by the thousand leave only those that were undamaged where it matters."""
+    """Damaged credentials by the thousand leave only those that were undamaged where it matters.
+
+    That is in their signed parts, which leave out who holds a capability (vl2.md 4.4).
+    """
     rng = random.Random(7)
     fields = vectors("tags")["fields"]
     identities = known_identities(fields)
@@ -174,15 +176,12 @@ def test_members_keep_nothing_but_what_was_signed(fuzz_count, report):
         (Revocation, binaries("revocations", "binary")),
     ]
     honest: set[bytes] = set()
-    targets: set[NodeAddress] = set()
     for kind, corpus in kinds:
         for data in corpus:
             try:
-                credential = kind.read(Reader(data))
+                honest.add(kind.read(Reader(data)).signed_part())
             except DecodeError:
                 continue
-            honest.add(credential.signed_part())
-            targets.add(credential.issued_to)
     members: dict[int, Members] = {}
     outcomes: Counter[Outcome] = Counter()
     for _ in range(fuzz_count // 20):
@@ -198,6 +197,4 @@ def test_members_keep_nothing_but_what_was_signed(fuzz_count, report):
             assert credential.signed_part() in honest
     assert outcomes[Outcome.NEW]
     assert outcomes[Outcome.BAD_SIGNATURE]
-    kept = [record.address for network in members.values() for record in network]
-    assert kept
     report(", ".join(f"{outcome.value}: {count}" for outcome, count in outcomes.most_common()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from pathlib import Path
 
 from zt_async.controller.rule_language import compile_rules
@@ -19,11 +20,27 @@ from zt_async.wire.rules_json import lenient_rule_from_json, rule_from_json, rul
 CASES = json.loads((Path(__file__).parent.parent / "vectors" / "rules.json").read_text())["cases"]
 TABLES = [bytes.fromhex(case["rules_binary"]) for case in CASES]
 FRAMES = [bytes.fromhex(case["frame"]) for case in CASES]
-WORDS = """
-macro m($a) m(1) include tag t id 1 cap c default enum flag drop accept tee watch redirect break priority not or and
-dport 80 80-90; ipprotocol tcp ethertype ipv4; ipsrc 10.0.0.0/8 chr tcp_syn,inbound teq t 5; icmp 8 -1 random 0.5; -1
-deadbeef01; drop; accept; ; $a # é\u0661 0x
-"""
+STATEMENTS = """
+macro m($a) drop not dport $a; accept ipprotocol tcp; ;
+include m(80-90)
+tag t id 1 default 2 enum 2 two flag 0 even ;
+cap c id 1 default accept dport 22; tee -1 deadbeef01 teq t two; ;
+drop not ethertype ipv4 and not ethertype ipv6;
+redirect deadbeef01 ipsrc 10.0.0.0/8 or ipdest fd00::/8;
+watch 64 deadbeef01 chr tcp_syn,inbound random 0.5;
+priority 3 icmp 8 -1; break teq t 5;
+accept;
+""".strip().splitlines()
+WORDS = [
+    *{word for line in STATEMENTS for word in line.split()},
+    "",
+    "#",
+    "é\u0661",
+    "0x",
+    "$",
+    "(",
+    "1" * 30,
+]
 OWN, OTHER = NodeAddress(0x19EA7D3D01), NodeAddress(0x4574065370)
 NETWORK = NetworkId(0x022DA8BB320000BB)
 
@@ -56,15 +73,18 @@ def test_frames_are_judged_by_whatever_table_there_is(fuzz_count, report):
             assert decide(*frame, OTHER, remote).verdict in Verdict
             judged += 1
         assert len(tested.matched) == len(rules)
+    assert judged
+    assert refused
     report(f"{refused} tables refused, {judged} frames judged")
 
 
-def test_whatever_a_rule_is_in_json_it_is_read_or_refused(fuzz_count):
+def test_whatever_a_rule_is_in_json_it_is_read_or_refused(fuzz_count, report):
     rng = random.Random(f"JSON {fuzz_count}")
     written = [
         rule_to_json(rule) for table in TABLES for rule in decode_rules(table) if rule.type in set(RuleType)
     ]
     values = (None, True, -1, 0, 1 << 70, 2.5, "", "x", "7", [], {}, "10.0.0.0/8", "ffffffffff", float("nan"))
+    outcomes = Counter()
     for _ in range(fuzz_count // 4):
         rule = dict(rng.choice(written))
         for key in rng.choices([*rule, "more"], k=rng.choice((0, 1, 2))):
@@ -72,18 +92,32 @@ def test_whatever_a_rule_is_in_json_it_is_read_or_refused(fuzz_count):
         lenient = lenient_rule_from_json(rule)
         assert lenient is None or encode_rules([lenient])
         try:
-            assert encode_rules([rule_from_json(rule)])
+            strict = rule_from_json(rule)
         except ValueError:
+            outcomes["refused"] += 1
             continue
+        assert encode_rules([strict])
+        outcomes["read"] += 1
+    assert outcomes.keys() == {"read", "refused"}
+    report(f"{dict(outcomes)}")
 
 
-def test_whatever_is_written_in_the_rule_language_it_is_compiled_or_refused(fuzz_count):
+def test_whatever_is_written_in_the_rule_language_it_is_compiled_or_refused(fuzz_count, report):
     rng = random.Random(f"language {fuzz_count}")
+    compiled = refused = 0
     for _ in range(fuzz_count // 4):
-        source = rng.choice((" ", "\n", "\t")).join(rng.choices(WORDS.split(), k=rng.randint(0, 25)))
+        words = " ".join(rng.choices(STATEMENTS, k=rng.randint(0, 5))).split()
+        for _ in range(rng.choice((0, 1, 1, 3))):
+            place = rng.randint(0, len(words))
+            words[place : place + rng.choice((0, 1))] = rng.choices(WORDS, k=rng.choice((0, 1, 2)))
         try:
-            compiled = compile_rules(source)
+            made = compile_rules(rng.choice((" ", "\n", "\t")).join(words))
         except RuleLanguageError:
+            refused += 1
             continue
-        for rules in (compiled.rules, *(capability["rules"] for capability in compiled.capabilities)):
+        compiled += bool(made.rules)
+        for rules in (made.rules, *(capability["rules"] for capability in made.capabilities)):
             encode_rules(map(rule_from_json, rules))
+    assert compiled > refused / 20
+    assert refused
+    report(f"{refused} refused, {compiled} tables")
