@@ -12,10 +12,11 @@ def test_what_is_encoded_is_parsed(kind, code, body):
     assert icmpv4.parse(message.encode()) == message
 
 
-def test_an_echo_request_of_linux():
-    data = bytes.fromhex("0800 31c4 0001 0003") + b"abcdef"
-    message = icmpv4.parse(icmpv4.Message(8, 0, data[4:]).encode())
+def test_an_echo_request_looks_like_this():
+    data = bytes.fromhex("0800 cdce 0001 0003") + b"abcdef"
+    message = icmpv4.parse(data)
     assert message == icmpv4.Message(icmpv4.ECHO_REQUEST, 0, b"\0\1\0\3abcdef")
+    assert message.encode() == data
     assert not message.is_error
 
 
