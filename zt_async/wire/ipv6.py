@@ -99,7 +99,7 @@ def find_upper(packet: bytes, end: int, protocol: int, offset: int = HEADER_SIZE
     That is the upper layer or a fragment. Raises DecodeError, or ParameterProblem for what RFC 8200 section 4
     wants answered.
     """
-    for _ in range(_MAX_EXTENSION_HEADERS):
+    for _ in range(_MAX_EXTENSION_HEADERS + 1):
         if protocol not in _EXTENSIONS:
             return Upper(protocol, offset, named_at, None)
         if offset + 8 > end:
