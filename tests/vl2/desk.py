@@ -126,7 +126,7 @@ class Desk:
         payload = icmp_packet() if payload is None else payload
         return (remote or self.a).packet(Verb.FRAME, encode_frame(network or self.id, ethertype, payload))
 
-    def ext(self, payload=None, *, source=None, destination=None, flags=0, ethertype=IPV6, certificate=b""):
+    def ext(self, payload=None, *, source=None, destination=None, flags=0, ethertype=IPV6, certificate=None):
         return self.a.packet(
             Verb.EXT_FRAME,
             ExtFrame(

@@ -28,8 +28,7 @@ from zt_async.vl2.network import Network
 from zt_async.vl2.reports import events_of_change
 from zt_async.vl2.serving import ConfigRequest, Serving
 from zt_async.vl2.waiting import WaitingRoom
-from zt_async.wire.buffer import Reader
-from zt_async.wire.credentials import CertificateOfMembership, Credentials
+from zt_async.wire.credentials import Credentials
 from zt_async.wire.packet import ErrorCode, Verb
 from zt_async.wire.verbs import ExtFrame, decode_error, decode_ok
 
@@ -347,8 +346,8 @@ class VL2:
             self.counters[NOT_JOINED] += 1
             return
         ext = ExtFrame.decode(body[1:])
-        if ext.certificate:
-            self.credentials.take_inline(CertificateOfMembership.read(Reader(ext.certificate)), now)
+        if ext.certificate is not None:
+            self.credentials.take_inline(ext.certificate, now)
         member = self.admitted(network, packet, now)
         if member is None:
             return

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from zt_async.errors import DecodeError
 from zt_async.types import Endpoint, MACAddress, NetworkId, NodeAddress
 from zt_async.wire.buffer import Reader
+from zt_async.wire.credentials import CertificateOfMembership
 from zt_async.wire.inetaddress import pack_endpoint, read_endpoint
 from zt_async.wire.packet import ErrorCode
 
@@ -285,7 +286,7 @@ def decode_frame(payload: bytes) -> tuple[int, int, bytes]:
 
 @dataclass(slots=True)
 class ExtFrame:
-    """EXT_FRAME (vl2.md 5.1). ``certificate`` is the obsolete inline certificate, never sent."""
+    """EXT_FRAME (vl2.md 5.1). ``certificate`` is obsolete and never sent; it goes with EXT_CERTIFICATE in ``flags``."""
 
     network_id: NetworkId
     flags: int
@@ -293,14 +294,14 @@ class ExtFrame:
     source: MACAddress
     ethertype: int
     data: bytes
-    certificate: bytes = b""
+    certificate: CertificateOfMembership | None = None
 
     def encode(self) -> bytes:
         return b"".join(
             (
                 self.network_id.packed,
                 bytes((self.flags,)),
-                self.certificate,
+                self.certificate.encode() if self.certificate else b"",
                 self.destination.packed,
                 self.source.packed,
                 self.ethertype.to_bytes(2, "big"),
@@ -313,18 +314,8 @@ class ExtFrame:
         reader = Reader(payload)
         network_id = NetworkId(reader.u64())
         flags = reader.u8()
-        certificate = _take_certificate(reader) if flags & EXT_CERTIFICATE else b""
+        certificate = CertificateOfMembership.read(reader) if flags & EXT_CERTIFICATE else None
         destination = MACAddress.from_packed(reader.take(6))
         source = MACAddress.from_packed(reader.take(6))
         ethertype = reader.u16()
         return cls(network_id, flags, destination, source, ethertype, reader.rest(), certificate)
-
-
-def _take_certificate(reader: Reader) -> bytes:
-    """A certificate of membership, by its layout alone (vl2.md 4.2)."""
-    head = reader.take(3)
-    qualifiers = int.from_bytes(head[1:], "big")
-    if head[0] != 1 or qualifiers > 8:
-        raise DecodeError("bad certificate of membership")
-    rest = reader.take(24 * qualifiers + 5)
-    return head + rest + (reader.take(96) if any(rest[-5:]) else b"")
