@@ -11,6 +11,7 @@ from zt_async.controller.core import MAX_WAITING
 from zt_async.controller.messages import Configure, Refuse, Tell
 from zt_async.controller.presence import MAX_TOLD
 from zt_async.controller.records import MemberRecord
+from zt_async.controller.settings import member_change
 from zt_async.controller.store import DeleteMember, DeleteNetwork, RecordKey
 from zt_async.crypto.credentials import Verification, com_agrees, verify
 from zt_async.crypto.identity import Identity
@@ -663,6 +664,54 @@ def test_the_id_of_a_network(office):
         office.run(lambda batch: edits.create_network(batch, lambda record: record, first))
     with pytest.raises(RecordError, match="begin with the address"):
         office.run(lambda batch: edits.create_network(batch, lambda record: record, NetworkId(1)))
+
+
+def test_addresses_change_hands_within_a_batch(office):
+    """In any order, and in a circle: the store takes the steps as they were made."""
+    network = office.create(ipv4="10.1.0.0/24")
+    office.authorize(network, ALICE, addresses=["10.1.0.7"])
+    office.authorize(network, BOB, addresses=["10.1.0.8"])
+    office.join(network, ALICE)
+    office.take()
+
+    def trade(batch):
+        def change(identity, **settings):
+            edits.update_member(batch, network, identity.address, member_change(settings))
+
+        change(BOB, name="bob")
+        change(ALICE, addresses=[])
+        change(BOB, addresses=["10.1.0.7"])
+        change(ALICE, addresses=["10.1.0.8"])
+        edits.delete_member(batch, network, BOB.address)
+        change(CAROL, addresses=["10.1.0.7"])
+        change(BOB, name="again")
+
+    office.run(trade)
+    office.settle()
+    (push,) = office.take(Configure)
+    assert [str(address.ip) for address in config_of(push).addresses] == ["10.1.0.8"]
+    assert office.core.tables.members == office.store.members
+    assert office.core.tables.owners == office.store.owners
+    assert (office.record(network, BOB).name, office.record(network, BOB).revision) == ("again", 1)
+    office.update_member(network, BOB, addresses=["10.1.0.9"])
+
+
+def test_a_network_that_is_deleted_takes_what_the_batch_made_along(office):
+    network = office.create()
+    office.authorize(network, ALICE)
+
+    def work(batch):
+        for member in (ALICE, BOB):
+            edits.update_member(batch, network, member.address, lambda r: r.updated(name="x"))
+        edits.delete_network(batch, network)
+        edits.create_network(batch, lambda record: record, network)
+        edits.update_member(batch, network, ALICE.address, lambda r: r.updated(name="new"))
+        return batch.changes()
+
+    assert len(office.run(work)) == 5
+    assert office.store.members == office.core.tables.members
+    assert office.record(network, ALICE).revision == 1
+    assert office.core.tables.members[network].keys() == {ALICE.address}
 
 
 def test_a_batch_counts_revisions_and_deletes_what_it_made(office):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from zt_async.context import Context
@@ -44,6 +44,7 @@ class Batch:
         """Unix milliseconds."""
         self._tables = tables
         self._draft = Draft(tables)
+        self._steps: list[tuple[RecordKey, NetworkRecord | MemberRecord | None]] = []  # None is deleted
         self._find_book = find_book
         self._new_books: defaultdict[NetworkId, AddressBook] = defaultdict(AddressBook)
         self._reserved: list[tuple[NetworkId, IPAddress, NodeAddress]] = []
@@ -52,29 +53,43 @@ class Batch:
     @property
     def records(self) -> Mapping[RecordKey, NetworkRecord | MemberRecord | None]:
         """What it changes, with the revisions that the changes have."""
-        return {key: self._revised(key, record) for key, record in self._draft.records.items()}
+        last = dict(self._numbered())
+        return {key: None if drafted is None else last[key] for key, drafted in self._draft.records.items()}
 
     def changes(self) -> list[Change]:
-        """What is to be committed."""
+        """What is to be committed, in the order of the decisions: what one gives up, another may take after it."""
         changes: list[Change] = []
-        for key, record in self.records.items():
+        for key, record in self._numbered():
             if isinstance(record, NetworkRecord):
                 changes.append(PutNetwork(record, record.revision - 1))
             elif isinstance(record, MemberRecord):
                 changes.append(PutMember(record, record.revision - 1))
             elif key.address is None:
                 changes.append(DeleteNetwork(key.network_id))
-            elif self._draft.network(key.network_id) is not None:
+            else:
                 changes.append(DeleteMember(key.network_id, key.address))
         return changes
 
-    def _revised(
-        self, key: RecordKey, record: NetworkRecord | MemberRecord | None
-    ) -> NetworkRecord | MemberRecord | None:
-        if record is None:
-            return None
-        old = self._tables.get(key)
-        return replace(record, revision=1 if old is None else old.revision + 1)
+    def _numbered(self) -> Iterator[tuple[RecordKey, NetworkRecord | MemberRecord | None]]:
+        """The steps, with their revisions."""
+        revisions: dict[RecordKey, int] = {}
+        for key, record in self._steps:
+            if record is not None:
+                old = self._tables.get(key)
+                before = revisions.get(key, 0 if old is None else old.revision)
+                revisions[key] = before + 1
+                record = replace(record, revision=before + 1)
+            else:
+                revisions[key] = 0
+                if key.address is None:
+                    members = self._draft.members(key.network_id)
+                    revisions |= {RecordKey(key.network_id, address): 0 for address in members}
+            yield key, record
+
+    def _step(self, key: RecordKey, record: NetworkRecord | MemberRecord | None) -> None:
+        if self._steps and self._steps[-1][0] == key and self._steps[-1][1] is not None:
+            self._steps.pop()  # nobody has seen it
+        self._steps.append((key, record))
 
     def release(self) -> None:
         """Give back the addresses, because the batch is not committed."""
@@ -106,6 +121,7 @@ class Batch:
     def put_network(self, record: NetworkRecord) -> None:
         if record != self._draft.network(record.id):
             self._draft.put_network(record)
+            self._step(RecordKey(record.id), record)
 
     def put_member(self, record: MemberRecord) -> None:
         """Raises RecordError for an address that another member has."""
@@ -123,12 +139,15 @@ class Batch:
                 book.take(ip, address)
                 self._reserved.append((network_id, ip, address))
         self._draft.put_member(record)
+        self._step(RecordKey(network_id, address), record)
 
     def delete_network(self, network_id: NetworkId) -> None:
         self._draft.delete_network(network_id)
+        self._step(RecordKey(network_id), None)
 
     def delete_member(self, network_id: NetworkId, address: NodeAddress) -> None:
         self._draft.delete_member(network_id, address)
+        self._step(RecordKey(network_id, address), None)
 
     def completed(self, network: NetworkRecord, member: MemberRecord) -> MemberRecord:
         """A member with the tags and addresses that the network gives it."""
