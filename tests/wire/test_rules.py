@@ -68,6 +68,10 @@ def test_unknown_types_survive_without_their_operands():
     assert encode_rules([rule]) == b"\x3f\0"
 
 
+def test_a_bucket_stays_at_home():
+    assert encode_rules([Rule(RuleType.ACTION_PRIORITY, (3,))]) == b"\x06\0"
+
+
 def test_no_more_rules_are_read_than_a_network_may_have():
     assert len(decode_rules(b"\1\0" * (MAX_RULES + 5))) == MAX_RULES
 
@@ -90,6 +94,8 @@ def test_an_integer_range_ends_at_most_32_bits_behind_its_start():
         Rule(RuleType.MATCH_ETHERTYPE, (1, 2)),
         Rule(RuleType.MATCH_ETHERTYPE, (0x10000,)),
         Rule(RuleType.MATCH_ETHERTYPE, (-1,)),
+        Rule(RuleType.ACTION_DROP, (1,)),
+        Rule(63, (1,)),
         Rule(64),
         Rule(-1),
     ],

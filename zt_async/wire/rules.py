@@ -128,9 +128,10 @@ def encode_rules(rules: Iterable[Rule]) -> bytes:
         widths = _WIDTHS.get(kind, ())
         if not 0 <= kind <= _TYPE:
             raise ValueError(f"types of rules are 0 to {_TYPE}, not {kind}")
+        travels = kind != RuleType.ACTION_PRIORITY
         try:
             encoded = b"".join(
-                value.to_bytes(width, "big") for value, width in zip(operand, widths, strict=bool(widths))
+                value.to_bytes(width, "big") for value, width in zip(operand, widths, strict=travels)
             )
             flags = (_NOT if inverted else 0) | (_OR if alternative else 0)
             parts.append(bytes((kind | flags, len(encoded))) + encoded)
