@@ -7,6 +7,7 @@ milliseconds. ``read`` raises DecodeError, ``encode`` ValueError for a field tha
 from __future__ import annotations
 
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -102,8 +103,21 @@ def _read_end(reader: Reader) -> bytes:
     return signature
 
 
-def _end(signature: bytes) -> bytes:
-    return _SIGNATURE_HEAD + signature + _NO_MORE_FIELDS
+class _Signed(ABC):
+    """What tags, certificates of ownership and revocations have in common: a body, then one signature of it."""
+
+    __slots__ = ()
+
+    signature: bytes
+
+    @abstractmethod
+    def _body(self) -> bytes: ...
+
+    def signed_part(self) -> bytes:
+        return _padded(self._body())
+
+    def encode(self) -> bytes:
+        return self._body() + _SIGNATURE_HEAD + self.signature + _NO_MORE_FIELDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +178,7 @@ class CertificateOfMembership:
 
 
 @dataclass(frozen=True, slots=True)
-class Tag:
+class Tag(_Signed):
     """A number that rules can ask for, under an ID that is a number too (4.3)."""
 
     TYPE: ClassVar = CredentialType.TAG
@@ -187,12 +201,6 @@ class Tag:
             self.issued_to.packed,
             self.signed_by.packed,
         )
-
-    def signed_part(self) -> bytes:
-        return _padded(self._body())
-
-    def encode(self) -> bytes:
-        return self._body() + _end(self.signature)
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
@@ -304,7 +312,7 @@ class Thing(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class CertificateOfOwnership:
+class CertificateOfOwnership(_Signed):
     """That addresses belong to a member (4.5)."""
 
     TYPE: ClassVar = CredentialType.OWNERSHIP
@@ -327,12 +335,6 @@ class CertificateOfOwnership:
         things = b"".join(_packed(_THING, *thing) for thing in self.things)
         return head + things + self.issued_to.packed + self.signed_by.packed
 
-    def signed_part(self) -> bytes:
-        return _padded(self._body())
-
-    def encode(self) -> bytes:
-        return self._body() + _end(self.signature)
-
     @classmethod
     def read(cls, reader: Reader) -> Self:
         network_id, timestamp, flags, own_id, count = _OWNERSHIP.unpack(reader.take(_OWNERSHIP.size))
@@ -352,7 +354,7 @@ class CertificateOfOwnership:
 
 
 @dataclass(frozen=True, slots=True)
-class Revocation:
+class Revocation(_Signed):
     """That a member's credential counts no more if its time is ``threshold`` or before (4.6)."""
 
     TYPE: ClassVar = CredentialType.REVOCATION
@@ -394,12 +396,6 @@ class Revocation:
             self.signed_by.packed,
             self.credential_type,
         )
-
-    def signed_part(self) -> bytes:
-        return _padded(self._body())
-
-    def encode(self) -> bytes:
-        return self._body() + _end(self.signature)
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
