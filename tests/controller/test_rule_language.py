@@ -346,6 +346,22 @@ def test_more_rules_than_there_is_room_for_are_refused():
         compile_rules("cap c id 1 " + "drop dport 1; " * 33 + ";")
 
 
+@pytest.mark.parametrize("what", ["tag", "cap"])
+def test_more_definitions_than_a_configuration_holds_are_refused(what):
+    source = "".join(f"{what} n{number} id {number};\n" for number in range(129))
+    with pytest.raises(RuleLanguageError, match="no more definitions of this kind than 128") as caught:
+        compile_rules(source)
+    assert (caught.value.line, caught.value.column) == (129, 5)
+    compile_rules(source[: source.rindex(what)])
+
+
+def test_includes_are_counted_over_all_tables():
+    doubling = "macro m0 ; " + "".join(f"macro m{n + 1} include m{n} include m{n} ; " for n in range(10))
+    compile_rules(doubling + "cap a id 1 include m10 ;")
+    with pytest.raises(RuleLanguageError, match="included too often"):
+        compile_rules(doubling + "".join(f"cap c{n} id {n} include m10 ; " for n in range(3)))
+
+
 def test_macros_that_double_one_another_come_to_an_end():
     doubling = "".join(f"macro m{n + 1} include m{n} include m{n} ; " for n in range(30))
     with pytest.raises(RuleLanguageError, match="included too often"):

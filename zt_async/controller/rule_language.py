@@ -6,13 +6,16 @@ A text becomes words and blocks, those become definitions (macros, tags, capabil
 from __future__ import annotations
 
 import re
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Final, NamedTuple
 
 from zt_async.controller.rule_matches import JSON, MATCHES, TAG_MATCHES, named_number, node_address
 from zt_async.controller.rule_source import OPENERS, Block, Reader, Word, listed, number, parse
 from zt_async.wire.credentials import MAX_CAPABILITY_RULES
+from zt_async.wire.network_config import MAX_CAPABILITIES, MAX_TAGS
 from zt_async.wire.rules import MAX_RULES
 
 MAX_DEPTH: Final = 32
@@ -109,6 +112,8 @@ class _Definitions:
         self.tags: dict[str, JSON] = {}
         self.capabilities: dict[str, _Capability] = {}
         self.statements: Block = []
+        self.includes = 0
+        """How many were rendered, in all tables."""
         define = {"macro": self._define_macro, "tag": self._define_tag, "cap": self._define_capability}
         reader = Reader(parsed, _START)
         while reader:
@@ -125,7 +130,7 @@ class _Definitions:
 
     def _define_tag(self, reader: Reader) -> None:
         name = _lowered(reader.word("a name"))
-        _check_new(name, "tag", self.tags)
+        _check_new(name, "tag", self.tags, MAX_TAGS)
         tag_id: int | None = None
         default: Word | None = None
         enums: dict[str, int] = {}
@@ -154,7 +159,7 @@ class _Definitions:
 
     def _define_capability(self, reader: Reader) -> None:
         name = _lowered(reader.word("a name"))
-        _check_new(name, "capability", self.capabilities)
+        _check_new(name, "capability", self.capabilities, MAX_CAPABILITIES)
         capability_id: int | None = None
         default = False
         body: Block = []
@@ -191,13 +196,17 @@ def _is_name(text: str) -> bool:
     return text[:1] not in _DIGITS and all(c.isalpha() or c in _DIGITS or c == "_" for c in text)
 
 
-def _check_new(word: Word, what: str, known: Mapping[str, object]) -> None:
+def _check_new(word: Word, what: str, known: Mapping[str, object], limit: float = inf) -> None:
     if not _is_name(word.text):
         raise word.error(f"expected a name of letters, digits and _ for the {what}, not {word.text!r}")
     if word.text in _RESERVED:
         raise word.error(f"expected a name for the {what}, not the reserved word {word.text!r}")
     if word.text in known:
         raise word.error(f"there is a {what} {word.text!r} already")
+    if len(known) >= limit:
+        raise word.error(
+            f"expected no more definitions of this kind than {limit}: there is no room for this one"
+        )
 
 
 def _value_name(reader: Reader, what: str, known: Mapping[str, int]) -> str:
@@ -227,7 +236,6 @@ class _Renderer:
     def __init__(self, program: _Definitions, limit: int) -> None:
         self._program = program
         self._limit = limit
-        self._includes = 0
         self._rules: list[JSON] = []
 
     def render(self, statements: Reader) -> list[JSON]:
@@ -262,8 +270,8 @@ class _Renderer:
         macro = self._program.macros.get(name.text)
         if macro is None:
             raise name.error(f"expected the name of a macro{listed(self._program.macros)}, not {name.text!r}")
-        self._includes += 1
-        if depth == MAX_DEPTH or self._includes > MAX_INCLUDES:
+        self._program.includes += 1
+        if depth == MAX_DEPTH or self._program.includes > MAX_INCLUDES:
             raise name.error(f"macros are included too often: does {name.text!r} include itself?")
         if len(values) < len(macro.parameters):
             wanted = ",".join(macro.parameters)
@@ -297,7 +305,7 @@ class _Renderer:
             tags = self._program.tags
             tag = tags.get(name.text, {"enums": {}, "flags": {}})
             tag_id = named_number(name, "a tag", _U32, {text: tag["id"] for text, tag in tags.items()})
-            names = tag["enums"] | tag["flags"]
+            names = ChainMap(tag["flags"], tag["enums"])
             return TAG_MATCHES[keyword], {"id": tag_id, "value": named_number(value, "a value", _U32, names)}
         if keyword in MATCHES:
             kind, _, fields = MATCHES[keyword]
