@@ -131,6 +131,12 @@ def test_what_a_file_gets_wrong_is_told_and_has_its_default():
         NetworkRecord.from_json(broken)
 
 
+def test_a_revision_leaves_room_to_count_on():
+    """SQL's integers end at 2**63 - 1."""
+    with pytest.raises(RecordError, match="revision"):
+        NetworkRecord.from_json({**UPSTREAM_NETWORK, "revision": (1 << 63) - 1})
+
+
 @pytest.mark.parametrize("value", [{}, {"id": 7}, {"id": "xyz"}])
 def test_a_record_without_its_id_is_none(value):
     with pytest.raises(RecordError, match="id"):
@@ -152,6 +158,17 @@ def test_users_change_what_they_may_and_nothing_else():
     )
     assert patched == NETWORK.updated(name="x", private=False)
     assert MEMBER.patched({"ssoExempt": True, "identity": "x", "lastAuthorizedTime": 9}) == MEMBER
+
+
+def test_the_text_of_the_rules_goes_when_others_take_their_place():
+    written = NETWORK.updated(rules=[{"type": "ACTION_DROP"}], rules_source="drop;")
+    same = {"name": "x", "rules": [{"type": "ACTION_DROP"}]}
+    assert written.patched(same).rules_source == "drop;"
+    assert written.patched({"rules": [{"type": "ACTION_ACCEPT"}]}).rules_source == ""
+
+
+def test_versions_that_are_no_numbers_are_not_known():
+    assert Seen.from_json({"vMajor": True, "vMinor": "1", "vProto": 1.5}) == Seen()
 
 
 def test_modes_of_ipv6_come_as_objects_and_as_text():
@@ -232,6 +249,7 @@ def test_members_have_addresses_without_lengths_and_each_once():
         {"routes": 7},
         {"routes": ["10.0.0.0"]},
         {"routes": [{"target": "10.0.0.0/33"}]},
+        {"routes": [{"target": "fe80::%eth0/64"}]},
         {"routes": [{"target": "10.0.0.0/8", "via": "fd00::1"}]},
         {"routes": [{"target": "10.0.0.0/8", "via": 7}]},
         {"routes": [{"via": "10.0.0.1"}]},
@@ -295,6 +313,13 @@ def test_an_attribute_that_is_none_is_a_mistake_in_the_program():
             NETWORK.updated(**{wrong: 1})
     with pytest.raises(TypeError, match="identity"):
         MEMBER.updated(identity=None)
+
+
+@pytest.mark.parametrize("value", [(1, 2), ("ab",), [("a", 1)], {"a": -1}, {1: 1}])
+def test_what_is_no_token_is_told(value):
+    with pytest.raises(RecordError, match="auth_tokens is an object of tokens"):
+        NETWORK.updated(auth_tokens=value)
+    assert NETWORK.updated(auth_tokens=NETWORK.updated(auth_tokens={"a": 1}).auth_tokens).auth_tokens
 
 
 def test_tokens_are_not_shown():

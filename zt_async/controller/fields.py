@@ -76,6 +76,7 @@ def integer(low: int, high: int, *, clamp: bool = False) -> Callable[[Any], int]
 
 U32 = integer(0, 0xFFFFFFFF)
 MILLISECONDS = integer(0, (1 << 63) - 1)
+REVISION = integer(0, 1 << 62)  # so that databases can count on from it
 
 
 def text(limit: int | None = None) -> Callable[[Any], str]:
@@ -153,7 +154,7 @@ def ip_network(value: Any) -> IPNetwork:
     """An IP network; host bits are cleared, because a target with such would match nothing in IPv6."""
     if isinstance(value, ipaddress.IPv4Network | ipaddress.IPv6Network):
         return value
-    if not isinstance(value, str) or "/" not in value:
+    if not isinstance(value, str) or "/" not in value or "%" in value:
         raise ValueError(f"is written ip/length, not {value!r}")
     try:
         return ipaddress.ip_network(value.strip(), strict=False)

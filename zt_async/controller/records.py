@@ -11,7 +11,18 @@ from dataclasses import field as member_of
 from typing import Any, Final, NamedTuple, Self
 
 from zt_async.controller import fields
-from zt_async.controller.fields import MILLISECONDS, U32, Field, field, flag, integer, items, or_none, text
+from zt_async.controller.fields import (
+    MILLISECONDS,
+    REVISION,
+    U32,
+    Field,
+    field,
+    flag,
+    integer,
+    items,
+    or_none,
+    text,
+)
 from zt_async.crypto.identity import Identity
 from zt_async.errors import RecordError
 from zt_async.types import DNS, Endpoint, IPAddress, NetworkId, NodeAddress, Route
@@ -69,7 +80,7 @@ class Seen:
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Read those keys; what is missing or no number is not known."""
         major, minor, revision, protocol = (
-            number if isinstance(number := value.get(key), int) else -1
+            number if type(number := value.get(key)) is int else -1
             for key in ("vMajor", "vMinor", "vRev", "vProto")
         )
         return cls(version=(major, minor, revision), protocol=protocol)
@@ -127,7 +138,8 @@ class NetworkRecord:
 
     def patched(self, changes: Mapping[str, Any]) -> Self:
         """A copy with the keys changed that users may set (vl2.md 8.6); others are passed over. Raises RecordError."""
-        return replace(self, **_checked(_NETWORK, changes, lambda key: key.writable, None))
+        new = replace(self, **_checked(_NETWORK, changes, lambda key: key.writable, None))
+        return new if new.rules == self.rules else replace(new, rules_source="")
 
     def to_json(self) -> dict[str, Any]:
         """The object that upstream keeps and shows."""
@@ -387,11 +399,11 @@ def _dns_json(dns: DNS | None) -> Any:
 def _tokens(value: Any) -> tuple[tuple[str, int], ...]:
     if value is None or value in ([], [None], ()):
         return ()
-    if isinstance(value, tuple):
-        value = dict(value)
     try:
+        if isinstance(value, tuple):
+            value = dict(value)
         return tuple((text(1023)(token), MILLISECONDS(end)) for token, end in fields.mapping(value).items())
-    except ValueError:  # what is wrong would be told with the tokens
+    except (ValueError, TypeError):  # what is wrong would be told with the tokens
         raise ValueError("is an object of tokens and the milliseconds at which they end") from None
 
 
@@ -420,7 +432,7 @@ _NETWORK: Final[dict[str, Field]] = {
     "name": field("name", text(127)),
     "private": field("private", flag),
     "creationTime": field("creation_time", MILLISECONDS, writable=False),
-    "revision": field("revision", MILLISECONDS, writable=False),
+    "revision": field("revision", REVISION, writable=False),
     "enableBroadcast": field("broadcast", flag),
     "multicastLimit": field("multicast_limit", U32),
     "mtu": field("mtu", integer(1280, 10000, clamp=True)),
@@ -470,7 +482,7 @@ _MEMBER: Final[dict[str, Field]] = {
     "capabilities": field("capabilities", _capability_ids, list),
     "name": field("name", or_none(text()), optional=True),
     "creationTime": field("creation_time", MILLISECONDS, writable=False),
-    "revision": field("revision", MILLISECONDS, writable=False),
+    "revision": field("revision", REVISION, writable=False),
     "lastAuthorizedTime": field("last_authorized", MILLISECONDS, writable=False),
     "lastDeauthorizedTime": field("last_deauthorized", MILLISECONDS, writable=False),
     "lastAuthorizedCredentialType": field("credential_type", or_none(text()), writable=False),
