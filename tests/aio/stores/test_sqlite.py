@@ -13,7 +13,8 @@ import pytest
 from zt_async.aio.stores import sqlite_database
 from zt_async.aio.stores.sqlite import SqliteStore
 from zt_async.aio.stores.sqlite_schema import MIGRATIONS
-from zt_async.controller.store import Snapshot
+from zt_async.controller.records import Seen
+from zt_async.controller.store import PutSeen, Snapshot
 from zt_async.errors import Conflict, FenceLost, StoreError
 from zt_async.testing import throwaway_identity
 
@@ -218,6 +219,13 @@ async def test_what_plain_sql_made_of_a_record_does_no_harm(store, plain, caplog
         plain.execute("UPDATE network SET record = 'no JSON'")
     with pytest.raises(sqlite3.IntegrityError):
         plain.execute("INSERT INTO network (id, record) VALUES ('XYZ', '{}')")
+
+
+async def test_how_members_were_seen_counts_only_where_it_makes_sense(store, plain):
+    await store.commit([put(network()), put(member(1)), PutSeen(NETWORK, member(1).address, Seen(time=3))])
+    for text in ('{"time": 1e30, "endpoint": null}', '{"time": -1, "endpoint": null}', "[]", "x"):
+        plain.execute("UPDATE seen SET record = ?", (text,))
+        assert (await store.load(CONTROLLER)).seen == {(NETWORK, member(1).address): Seen()}
 
 
 async def test_a_writer_that_takes_long_is_waited_for(store, plain):

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
+from zt_async.controller.fields import MILLISECONDS
 from zt_async.controller.records import NEVER_SEEN, MemberRecord, NetworkRecord, Seen
 from zt_async.controller.store import (
     Change,
@@ -67,10 +68,8 @@ def seen_of(text: str) -> Seen:
     """Read what ``seen_to_json`` wrote; what anybody else wrote is not known."""
     try:
         value = json.loads(text)
-        endpoint = value["endpoint"]
-        return replace(
-            Seen.from_json(value), time=int(value["time"]), endpoint=endpoint and Endpoint.make(*endpoint)
-        )
+        time, endpoint = MILLISECONDS(value["time"]), value["endpoint"]
+        return replace(Seen.from_json(value), time=time, endpoint=endpoint and Endpoint.make(*endpoint))
     except (ValueError, KeyError, TypeError, AttributeError):
         return NEVER_SEEN
 
