@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import ip_address, ip_interface
 from typing import Any
 
 from tests.vectors.registry import Case, assert_refused, vector_kind
@@ -114,7 +114,8 @@ def _sso(text: dict[str, Any]) -> SingleSignOn | None:
 
 def _route(text: dict[str, Any]) -> Route:
     via = ip_address(text["via"].split("/")[0]) if text["via"] else None
-    return Route(ip_network(text["target"]), via, text["flags"], text["metric"])
+    target = ip_interface(text["target"]).network  # its host bits do not matter
+    return Route(target, via, text["flags"], text["metric"])
 
 
 def config_of(text: dict[str, Any]) -> NetworkConfig:
@@ -123,7 +124,7 @@ def config_of(text: dict[str, Any]) -> NetworkConfig:
         network_id=NetworkId.parse(text["network_id"]),
         issued_to=NodeAddress.parse(text["issued_to"]),
         name=text["name"],
-        private=text["type"] == 0,
+        private=text["type"] != 1,
         mtu=text["mtu"],
         revision=text["revision"],
         timestamp=text["timestamp"],

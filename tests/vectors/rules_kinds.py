@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_interface
+from ipaddress import ip_address
 from typing import Any
 
 from tests.vectors.registry import Case, assert_refused, vector_kind
@@ -51,14 +51,15 @@ def rule_of(text: dict[str, Any]) -> Rule:
     name = text["name"]
     operand: tuple[int, ...]
     if name.startswith("MATCH_IPV"):
-        ip = ip_interface(text["ip"])
-        operand = (int(ip.ip), ip.network.prefixlen)
+        ip, bits = text["ip"].split("/")
+        operand = (int(ip_address(ip)), int(bits))
     elif name == "ACTION_PRIORITY":
         operand = (text["qosBucket"],) if text["qosBucket"] else ()
     elif name.startswith("MATCH_TAG"):
         operand = (text["id"], text["value"])
     elif name == "MATCH_INTEGER_RANGE":
-        operand = (text["start"], text["start"] + text["end_relative"], text["idx"], text["format"])
+        end = text["start"] + text["end_relative"] & 0xFFFFFFFFFFFFFFFF
+        operand = (text["start"], end, text["idx"], text["format"])
     else:
         values = (text[field] for field in _FIELDS.get(name, ()))
         operand = tuple(int(value, 16) if isinstance(value, str) else value for value in values)
