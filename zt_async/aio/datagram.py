@@ -86,7 +86,9 @@ class DatagramTransport(asyncio.DatagramTransport):
             return
         try:
             method(*arguments)
-        except Exception as error:
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
             self._driver.loop.call_exception_handler(
                 {
                     "message": "The protocol of a ZeroTier datagram endpoint failed.",

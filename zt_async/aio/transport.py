@@ -46,6 +46,7 @@ class StreamTransport(asyncio.Transport):
         self._socket = VirtualSocket(connection, driver)
         self._limits: tuple[int, int] | None = None
         self._reading_paused = False
+        self._unread = memoryview(b"")  # what a BufferedProtocol has yet to take
         self._protocol_paused = False
         self._eof_delivered = False
         self._eof_written = False
@@ -71,18 +72,18 @@ class StreamTransport(asyncio.Transport):
         if not self._reading_paused:
             self._read()
         if connection.error is not None:
-            can_be_read = self._reading_paused and connection.receiver.buffered
+            can_be_read = self._reading_paused and (self._unread or connection.receiver.buffered)
             if not can_be_read or self._protocol_paused:
                 self._lose(connection.error)
-        elif self._protocol_paused and connection.unsent <= connection.wake_at:
-            self._protocol_paused = False
-            connection.wake_at = -1
-            self._call(self._protocol.resume_writing)
+        else:
+            self._maybe_resume()
 
     def _drain(self) -> None:
         """The application has closed: see to it that its data and the FIN get across."""
         connection = self._connection
         connection.receive()  # for nobody; but a full window would hold up what is still to be sent
+        if not self._lost and connection.error is None:
+            self._maybe_resume()
         if not self._lost and not connection.undelivered:
             connection.close()
             self._lose(connection.error)
@@ -93,10 +94,14 @@ class StreamTransport(asyncio.Transport):
 
     def _read(self) -> None:
         connection = self._connection
+        if self._unread:
+            self._fill(self._unread)
+            if not self.is_reading():
+                return
         data = connection.receive()
         if data:
             if self._buffered is not None:
-                self._fill(self._buffered, data)
+                self._fill(memoryview(data))
             else:
                 self._call(self._data_received, data)
             self._driver.schedule()  # the window has opened
@@ -109,45 +114,56 @@ class StreamTransport(asyncio.Transport):
         if not protocol.eof_received():
             self.close()
 
-    def _fill(self, protocol: asyncio.BufferedProtocol, data: bytes) -> None:
-        view = memoryview(data)
-        while view and not self._closing:
-            try:
-                buffer = memoryview(protocol.get_buffer(len(view))).cast("B")
-                size = min(len(buffer), len(view))
-                if not size:
-                    raise RuntimeError("get_buffer() returned an empty buffer")
-                buffer[:size] = view[:size]
-                protocol.buffer_updated(size)
-            except Exception as error:
-                self._fatal(error)
+    def _fill(self, view: memoryview) -> None:
+        """Give data to a BufferedProtocol until it pauses, closes, or lets another protocol take over."""
+        while view and self.is_reading():
+            protocol = self._buffered
+            size = len(view)
+            if protocol is None:
+                self._call(self._data_received, view.tobytes())
+            else:
+                try:
+                    buffer = memoryview(protocol.get_buffer(size)).cast("B")
+                    size = min(len(buffer), size)
+                    if not size:
+                        raise RuntimeError("get_buffer() returned an empty buffer")
+                    buffer[:size] = view[:size]
+                    protocol.buffer_updated(size)
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as error:
+                    self._fatal(error)
             view = view[size:]
+        self._unread = view
 
     def _call(self, method: Callable[..., object], *arguments: object) -> None:
         """Call the protocol; its failure ends this connection and nothing else, as in asyncio's transports."""
         try:
             method(*arguments)
-        except Exception as error:
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # also the CancelledError of a future that it looked at
             self._fatal(error)
 
-    def _fatal(self, error: Exception) -> None:
-        self._driver.loop.call_exception_handler(
-            {
-                "message": "The protocol of a ZeroTier connection failed.",
-                "exception": error,
-                "transport": self,
-                "protocol": self._protocol,
-            }
-        )
+    def _fatal(self, error: BaseException) -> None:
+        if not isinstance(error, OSError):  # of which connection_lost tells
+            self._driver.loop.call_exception_handler(
+                {
+                    "message": "The protocol of a ZeroTier connection failed.",
+                    "exception": error,
+                    "transport": self,
+                    "protocol": self._protocol,
+                }
+            )
         self._force_close(error)
 
-    def _force_close(self, error: Exception | None) -> None:
+    def _force_close(self, error: BaseException | None) -> None:
         """Reset the connection; ``asyncio.sslproto`` calls this as well."""
         if not self._lost:
             self._connection.abort()
             self._lose(error)
 
-    def _lose(self, error: Exception | None) -> None:
+    def _lose(self, error: BaseException | None) -> None:
         """The end for the application, once; the FIN may still be under way."""
         if not self._lost:
             self._lost = self._closing = True
@@ -155,9 +171,9 @@ class StreamTransport(asyncio.Transport):
             self._driver.loop.call_soon(self._tell_lost, error)
             self._driver.loop.call_soon(self.on_ready)
 
-    def _tell_lost(self, error: Exception | None) -> None:
+    def _tell_lost(self, error: BaseException | None) -> None:
         try:
-            self._protocol.connection_lost(error)
+            self._protocol.connection_lost(error)  # type: ignore[arg-type]
         finally:
             if self._on_lost is not None:
                 self._on_lost()
@@ -223,8 +239,12 @@ class StreamTransport(asyncio.Transport):
         if self._eof_written:
             raise RuntimeError("Cannot call write() after write_eof()")
         connection = self._connection
-        if self._closing or not data or connection.error is not None:
-            return  # without effect after the end, as in asyncio; of an error connection_lost will tell
+        if self._closing or not data:
+            return
+        if connection.error is not None:
+            if self._reading_paused:  # else connection_lost comes by itself
+                self._lose(connection.error)
+            return
         idle = not connection.unsent and not connection.unacked
         connection.send(data.tobytes() if isinstance(data, memoryview) else data)
         if idle:
@@ -260,6 +280,8 @@ class StreamTransport(asyncio.Transport):
             if not high >= low >= 0:
                 raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
             self._limits = low, high
+        if self._protocol_paused:
+            self._connection.wake_at = self.get_write_buffer_limits()[0]
         self._maybe_pause()
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
@@ -282,6 +304,13 @@ class StreamTransport(asyncio.Transport):
             self._protocol_paused = True
             self._connection.wake_at = low
             self._call(self._protocol.pause_writing)
+
+    def _maybe_resume(self) -> None:
+        connection = self._connection
+        if self._protocol_paused and connection.unsent <= connection.wake_at:
+            self._protocol_paused = False
+            connection.wake_at = -1
+            self._call(self._protocol.resume_writing)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         connection = self._connection
