@@ -271,15 +271,16 @@ async def test_servers_share_a_port_if_all_agree(place):
 
 
 @OURS
-async def test_a_protocol_factory_that_fails(place, reports):
+@pytest.mark.parametrize("error", [LookupError, asyncio.CancelledError])
+async def test_a_protocol_factory_that_fails(place, reports, error):
     def factory():
-        raise LookupError("a mistake in an application")
+        raise error("a mistake in an application")
 
     async with await place.server.create_server(factory, place.host, 0) as server:
         with pytest.raises(ConnectionResetError):
             await connect_and_read(place, port_of(server))
     (report,) = reports
-    assert isinstance(report["exception"], LookupError)
+    assert isinstance(report["exception"], error)
     reports.clear()
 
 

@@ -188,8 +188,10 @@ async def create_connection(
         ssl_handshake_timeout=ssl_handshake_timeout,
         ssl_shutdown_timeout=ssl_shutdown_timeout,
     )
+    if host is None and port is None:
+        raise ValueError("neither host nor port were given")
     if context is not None and server_hostname is None:
-        if host is None:
+        if not host:
             raise ValueError("You must set server_hostname when using ssl without a host")
         server_hostname = host.decode("ascii") if isinstance(host, bytes) else str(host)
     remotes = resolve_addresses((host, port), family)

@@ -92,6 +92,8 @@ def resolve_addresses(
     address: tuple[Host, Port], family: int = socket.AF_UNSPEC, *, passive: bool = False
 ) -> list[tuple[str, int]]:
     """Hosts and port of an address, of which any further parts do not matter; see :func:`resolve_hosts`."""
+    if not isinstance(address, tuple) or len(address) < 2:
+        raise TypeError(f"an address is a tuple of host and port, not {address!r}")
     hosts = resolve_hosts(address[0], family, passive=passive)
     port = resolve_port(address[1])
     return [(host, port) for host in hosts]

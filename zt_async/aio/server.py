@@ -104,7 +104,9 @@ class Server(asyncio.AbstractServer):
     def _serve(self, connection: TcpConnection) -> None:
         try:
             protocol = self._factory()
-        except Exception as error:
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
             connection.abort()
             self._driver.loop.call_exception_handler(
                 {"message": "A server's protocol factory failed.", "exception": error}
@@ -275,7 +277,7 @@ async def start_server(
         reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> Coroutine[Any, Any, None] | None:
         handling = client_connected_cb(reader, writer)
-        return _supervise(driver, handling, writer.transport) if handling is not None else None
+        return _supervise(driver, handling, writer.transport) if asyncio.iscoroutine(handling) else None
 
     def factory() -> asyncio.StreamReaderProtocol:
         reader = asyncio.StreamReader(limit=limit, loop=driver.loop)
@@ -284,7 +286,7 @@ async def start_server(
     return await create_server(driver, factory, host, port, **options)
 
 
-async def _supervise(driver: Driver, handling: Awaitable[None], transport: asyncio.WriteTransport) -> None:
+async def _supervise(driver: Driver, handling: Coroutine[Any, Any, None], transport: asyncio.WriteTransport) -> None:
     """Run an application's handler; its failure is reported, and ends its connection and nothing else."""
     try:
         await handling
