@@ -31,9 +31,9 @@ def test_a_visitor_is_kept_and_becomes_a_way():
 
 def test_trusted_paths_are_marked():
     table = PathTable(PathPolicy(trusted={ip_network("10.0.0.0/24"): 7}))
-    assert table.find(0, AT).trusted_path_id == 7
-    assert table.find(0, Endpoint("10.0.1.1", 1)).trusted_path_id == 0
-    assert table.find(0, Endpoint("fd00::1", 1)).trusted_path_id == 0
+    assert table.find(0, AT).trusted_path_ids == (7,)
+    assert table.find(0, Endpoint("10.0.1.1", 1)).trusted_path_ids == ()
+    assert table.find(0, Endpoint("fd00::1", 1)).trusted_path_ids == ()
 
 
 def test_records_are_bounded():

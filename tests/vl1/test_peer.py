@@ -162,11 +162,21 @@ def test_equal_paths_the_later_one_wins():
 def test_a_path_to_the_same_host_takes_the_place_of_the_old_one():
     peer = make_peer()
     old, other, new = make_path(port=1), make_path("10.0.0.2"), make_path(port=2)
-    assert peer.learn(old, NOW) is None
-    assert peer.learn(other, NOW) is None
-    assert peer.learn(new, NOW) is old
-    assert [entry.path for entry in peer.entries] == [new, other]
-    assert peer.learn(make_path(port=3, socket=1), NOW) is None
+    assert peer.learn(old, NOW) == []
+    assert peer.learn(other, NOW) == []
+    assert peer.learn(new, NOW) == [old]
+    assert [entry.path for entry in peer.entries] == [other, new]
+    assert peer.learn(make_path(port=3, socket=1), NOW) == []
+
+
+def test_a_path_of_higher_priority_takes_the_place_of_all_lower_ones_and_of_its_host():
+    peer = make_peer()
+    low, high, highest = make_path("10.0.0.1"), make_path("10.0.0.2", port=1), make_path("10.0.0.2", port=2)
+    peer.learn(low, NOW)
+    assert peer.learn(high, NOW, 3) == [low]
+    assert peer.learn(highest, NOW, 3) == [high]
+    assert peer.learn(low, NOW, 3) == []
+    assert [entry.path for entry in peer.entries] == [highest, low]
 
 
 def test_a_live_twin_is_one_with_the_same_socket_and_host():
@@ -184,7 +194,7 @@ def test_paths_are_bounded_and_the_one_silent_longest_goes():
     for i, path in enumerate(paths):
         peer.learn(path, NOW + i)
     peer.entries[7].last_receive = NOW - 5
-    assert peer.learn(make_path("10.0.2.1"), NOW) is paths[7]
+    assert peer.learn(make_path("10.0.2.1"), NOW) == [paths[7]]
     assert len(peer.entries) == MAX_PATHS
 
 

@@ -5,7 +5,7 @@ from ipaddress import ip_network
 import pytest
 
 from zt_async.config import NodeConfig
-from zt_async.events import PeerUnreachable, UserMessage
+from zt_async.events import PathAdded, PathRemoved, PeerUnreachable, UserMessage
 from zt_async.testing.identities import throwaway_identity
 from zt_async.types import Endpoint, NodeAddress
 from zt_async.vl1.whois import MAX_PACKETS, MAX_PACKETS_PER_SOURCE
@@ -120,6 +120,18 @@ def test_trusted_paths(bench):
     for flight in bench.core.flights_to_send(bench.now):
         (packet,) = flight.datagrams
     assert packet[18:] == b"\x10" + right[19:27] + bytes((Verb.USER_MESSAGE,)) + bytes(8) + b"open"
+
+
+def test_any_of_the_trusted_prefixes_that_hold_an_address_will_do():
+    config = NodeConfig(trusted_paths={ip_network("10.0.0.0/8"): 1, ip_network("10.0.2.0/24"): 2})
+    bench = Bench(config=config)
+    a = bench.remote(1, AT)
+    a.meet()
+    packet = a.packet(Verb.USER_MESSAGE, encode_user_message(70_000, b"x"), suite=Suite.CLEAR)
+    for number in (1, 2, 3):
+        a.say(b"".join((packet[:18], b"\x10", number.to_bytes(8, "big"), packet[27:])))
+    assert bench.core.heard() == [b"x", b"x"]
+    assert bench.fates() == {"untrusted path": 1}
 
 
 # Compression
@@ -298,6 +310,19 @@ def test_identities_are_believed_from_roots_and_only_those_asked_for(bench, a):
     )
 
 
+def test_what_follows_the_identities_is_nobodys_business(bench):
+    """Bytes at the end are always tolerated (vl1.md 0)."""
+    b = bench.remote(2, "10.0.3.1")
+    bench.core.send_all(b.address, [bytes((Verb.NOP,))], bench.now)
+    bench.collect()
+    (got,) = bench.upstream.take(Verb.WHOIS)
+    bench.upstream.say(bench.upstream.ok(got, b""), bench.upstream.ok(got, b"\1" * 70))
+    assert bench.fates() == {"malformed, identity: truncated": 2}
+    bench.upstream.say(bench.upstream.ok(got, b.identity.to_bytes() + b"more"))
+    assert b.peer is not None
+    assert bench.fates() == {"malformed, identity: truncated": 2}
+
+
 def test_whois_is_repeated_every_half_second_for_five_seconds(bench):
     bench.core.send_all(0x1234567890, [bytes((Verb.NOP,))], bench.now)
     bench.wait(20)
@@ -386,6 +411,32 @@ def test_rendezvous_with_an_unknown_peer_waits_for_its_identity(bench):
     assert [(g.verb, g.at) for g in b.take()] == [(Verb.HELLO, ELSEWHERE)]
 
 
+def until_housekeeping(bench):
+    """Let time pass until shortly before the core forgets what is old."""
+    bench.wait(bench.core.pulse._next_housekeeping - bench.now - 0.1)
+
+
+def test_what_a_root_said_just_now_outlives_the_next_clearing(bench):
+    b = bench.remote(2, "10.0.3.1")
+    until_housekeeping(bench)
+    bench.upstream.take()
+    (got,) = bench.upstream.ask(Verb.RENDEZVOUS, Rendezvous(b.address, ELSEWHERE).encode())
+    bench.wait(0.3)
+    bench.upstream.say(bench.upstream.ok(got, b.identity.to_bytes()))
+    assert [(g.verb, g.at) for g in b.take()] == [(Verb.HELLO, ELSEWHERE)]
+
+
+def test_what_a_root_said_long_ago_is_forgotten(bench):
+    b = bench.remote(2, "10.0.3.1")
+    (got,) = bench.upstream.ask(Verb.RENDEZVOUS, Rendezvous(b.address, ELSEWHERE).encode())
+    bench.wait(50)
+    bench.upstream.say(bench.upstream.ok(got, b.identity.to_bytes()))
+    bench.core.topology.add_peer(b.identity, bench.now)
+    bench.core.peer_learned(b.address, bench.now)
+    bench.collect()
+    assert b.take() == []
+
+
 # PUSH_DIRECT_PATHS
 
 
@@ -452,6 +503,30 @@ def test_a_cluster_that_wants_to_be_met_elsewhere_is_followed_once_it_is_there(b
     (probe, *_) = a.say(a.packet(Verb.PUSH_DIRECT_PATHS, push(other, flags=2)), at=ELSEWHERE)
     a.say(a.ok(probe), at=other)
     assert [(e.path.endpoint, e.priority) for e in a.peer.entries] == [(other, 5)]
+    bench.collect()
+    assert [event.endpoint for event in bench.core.saw(PathRemoved)] == [AT, ELSEWHERE]
+
+
+def test_a_cluster_may_want_to_be_met_at_one_of_its_known_addresses(bench, a):
+    (probe,) = a.ask(Verb.PUSH_DIRECT_PATHS, push(ELSEWHERE))
+    a.say(a.ok(probe), at=ELSEWHERE)
+    assert [e.path.endpoint for e in a.peer.entries] == [AT, ELSEWHERE]
+    added = len(bench.core.saw(PathAdded))
+    a.ask(Verb.PUSH_DIRECT_PATHS, push(ELSEWHERE, flags=2))
+    assert [(e.path.endpoint, e.priority) for e in a.peer.entries] == [(ELSEWHERE, 3)]
+    bench.collect()
+    assert [event.endpoint for event in bench.core.saw(PathRemoved)] == [AT]
+    assert len(bench.core.saw(PathAdded)) == added
+
+
+def test_a_cluster_is_followed_also_while_the_core_forgets_what_is_old(bench, a):
+    a.peer.last_nontrivial = bench.now
+    until_housekeeping(bench)
+    a.take()
+    (probe, *_) = a.ask(Verb.PUSH_DIRECT_PATHS, push(ELSEWHERE, flags=2))
+    bench.wait(0.2)
+    a.say(a.ok(probe), at=ELSEWHERE)
+    assert [(e.path.endpoint, e.priority) for e in a.peer.entries] == [(ELSEWHERE, 3)]
 
 
 # The others

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from zt_async.types import Endpoint
 from zt_async.vl1.counters import Refused
@@ -37,6 +37,7 @@ MAX_PER_SCOPE_AND_FAMILY: Final = 8
 INTRODUCTION_INTERVAL: Final = 30.0  # s between introductions of one pair
 INTRODUCTION_RETRY: Final = 1.0  # s until it is looked again whether two can meet
 MAX_INTRODUCTIONS: Final = 8192
+PLACE_LIFETIME: Final = 10.0  # s for which it is remembered where peers want to be met
 MAX_AWAITED: Final = 256
 MAX_REDIRECTS: Final = 256
 
@@ -59,6 +60,18 @@ class _Attempt:
         self.tries = 0
 
 
+class _Redirect(NamedTuple):
+    priority: int
+    """That the path will have."""
+    since: float
+
+
+class _Awaited(NamedTuple):
+    socket: int
+    endpoint: Endpoint
+    since: float
+
+
 class Contact:
     """Finds direct paths to peers, and helps others to find theirs."""
 
@@ -68,9 +81,9 @@ class Contact:
         self._under_way: dict[int, set[tuple[int, Endpoint]]] = {}
         self._counter = 0
         self._introduced: dict[tuple[int, int], float] = {}
-        self._redirects: dict[tuple[int, Endpoint], int] = {}
-        """Addresses at which peers want to be met, and the priority that each will have."""
-        self._awaited: dict[int, tuple[int, Endpoint]] = {}
+        self._redirects: dict[tuple[int, Endpoint], _Redirect] = {}
+        """Addresses at which peers want to be met."""
+        self._awaited: dict[int, _Awaited] = {}
         """Where to meet peers that are not known yet."""
 
     # Probing
@@ -193,10 +206,15 @@ class Contact:
         The reference sends all there without an answer from the address, which anybody could be made to bear.
         """
         entry = peer.entry_of(path)
+        self._redirects.pop((peer.address, endpoint), None)
         if len(self._redirects) >= MAX_REDIRECTS:
             del self._redirects[next(iter(self._redirects))]
-        self._redirects[peer.address, endpoint] = (entry.priority if entry else 1) + 2
-        self.attempt(peer, path.socket, endpoint, now)
+        self._redirects[peer.address, endpoint] = _Redirect((entry.priority if entry else 1) + 2, now)
+        there = next((e.path for e in peer.entries if e.path.endpoint == endpoint), None)
+        if there is not None and there.is_alive(now):
+            self._vl1.learn(peer, there, now)
+        else:
+            self.attempt(peer, path.socket, endpoint, now)
 
     def is_redirected(self, peer: Peer, endpoint: Endpoint) -> bool:
         """The peer asked to be met at this address instead of all others."""
@@ -204,7 +222,8 @@ class Contact:
 
     def take_priority(self, peer: Peer, endpoint: Endpoint) -> int:
         """The priority of a new path: more than 1 makes it the only one."""
-        return self._redirects.pop((peer.address, endpoint), 1)
+        redirect = self._redirects.pop((peer.address, endpoint), None)
+        return redirect.priority if redirect is not None else 1
 
     # Introductions
 
@@ -218,7 +237,7 @@ class Contact:
         if other is None:
             # It comes along with the stranger's first packet, before the root could tell who that is.
             if len(self._awaited) < MAX_AWAITED:
-                self._awaited[rendezvous.peer] = (path.socket, rendezvous.endpoint)
+                self._awaited[rendezvous.peer] = _Awaited(path.socket, rendezvous.endpoint, now)
                 vl1.whois.request(rendezvous.peer, now)
             return
         self._meet(other, path.socket, rendezvous.endpoint, now)
@@ -236,7 +255,7 @@ class Contact:
         """A peer became known: meet it where a root said before."""
         awaited = self._awaited.pop(peer.address, None)
         if awaited is not None:
-            self._meet(peer, *awaited, now)
+            self._meet(peer, awaited.socket, awaited.endpoint, now)
 
     def introduce(self, source: int, destination: int, path: Path, now: float) -> None:
         """Tell two peers, for whom we relay, where to meet: at most once in 30 s (vl1.md 5.10).
@@ -275,7 +294,9 @@ class Contact:
             del self._introduced[pair]
 
     def expire(self, now: float) -> None:
-        self._awaited.clear()
-        self._redirects.clear()
+        for address in [a for a, awaited in self._awaited.items() if now - awaited.since >= PLACE_LIFETIME]:
+            del self._awaited[address]
+        for where in [w for w, redirect in self._redirects.items() if now - redirect.since >= PLACE_LIFETIME]:
+            del self._redirects[where]
         for pair in [p for p, at in self._introduced.items() if now - at >= 8 * INTRODUCTION_INTERVAL]:
             del self._introduced[pair]

@@ -344,7 +344,7 @@ class VL1:
             self.counters["paths: too many"] += 1
             return
         replaced = peer.learn(path, now, self.contact.take_priority(peer, path.endpoint))
-        if replaced is not None and replaced is not path:
+        if replaced:
             self.contact.moved(peer)
         self.reporter.learned(peer, path, replaced, now)
         self.sender.retry(peer.address, now)

@@ -43,7 +43,7 @@ class Path:
         "outbox",
         "scope",
         "socket",
-        "trusted_path_id",
+        "trusted_path_ids",
     )
 
     def __init__(self, socket: int, endpoint: Endpoint) -> None:
@@ -64,8 +64,8 @@ class Path:
         """When its peer last seemed to go around it."""
         self.latency_ms: float | None = None
         self.outbox: list[bytes] = []
-        self.trusted_path_id = 0
-        """Non-zero where the configuration vouches for the wire: packets then go in the clear (vl1.md 2.9)."""
+        self.trusted_path_ids: tuple[int, ...] = ()
+        """Where the configuration vouches for the wire: packets go in the clear with the first (vl1.md 2.9)."""
 
     def is_alive(self, now: float) -> bool:
         """Heard of lately; under traffic, it also has to answer when it is asked.
@@ -113,7 +113,7 @@ class Path:
 
     def is_vouched_for(self, trusted_path_id: bytes) -> bool:
         """Whether packets in the clear with this ID are believed when they come over this path."""
-        return self.trusted_path_id != 0 and int.from_bytes(trusted_path_id, "big") == self.trusted_path_id
+        return int.from_bytes(trusted_path_id, "big") in self.trusted_path_ids
 
     def add_latency(self, sample_ms: float) -> None:
         """Average a measured round trip in (vl1.md 5.4)."""
@@ -147,12 +147,12 @@ class PathPolicy:
         self._blacklist = tuple(blacklist)
         self._trusted = dict(trusted or {})
 
-    def trusted_path_id(self, endpoint: Endpoint) -> int:
-        """The trusted path ID configured for this physical address, 0 where there is none (vl1.md 2.9)."""
+    def trusted_path_ids(self, endpoint: Endpoint) -> tuple[int, ...]:
+        """The trusted path IDs configured for prefixes that hold this physical address (vl1.md 2.9)."""
         if not self._trusted:
-            return 0
+            return ()
         ip = endpoint.ip
-        return next((id_ for net, id_ in self._trusted.items() if ip.version == net.version and ip in net), 0)
+        return tuple(id_ for net, id_ in self._trusted.items() if ip.version == net.version and ip in net)
 
     def allows(self, endpoint: Endpoint, stable_ips: Collection[IPAddress] = ()) -> bool:
         """``stable_ips`` are the only ones at which an upstream with stable endpoints may be reached."""

@@ -30,7 +30,7 @@ class PathTable:
         path = self.learned.get(key) or self.visitors.get(key)
         if path is None:
             path = Path(socket, remote)
-            path.trusted_path_id = self._policy.trusted_path_id(remote)
+            path.trusted_path_ids = self._policy.trusted_path_ids(remote)
         return path
 
     def is_learned(self, path: Path) -> bool:

@@ -174,29 +174,26 @@ class Peer:
                 return twin
         return None
 
-    def learn(self, path: Path, now: float, priority: int = 1) -> Path | None:
-        """Add a confirmed path; returns the one that had to make room for it, if any (vl1.md 5.3).
+    def learn(self, path: Path, now: float, priority: int = 1) -> list[Path]:
+        """Add a confirmed path; returns those that had to make room for it (vl1.md 5.3).
 
-        Paths of lower priority go, as those to the same host do if this one has a higher priority (vl1.md 5.12).
+        With a priority above 1 it takes the place of all lower ones, and of all to the same host (vl1.md 5.12).
         """
+        host = path.endpoint.host
+
+        def makes_room(old: PathEntry) -> bool:
+            same_host = old.path.endpoint.host == host
+            if priority > 1:
+                return same_host or old.priority < priority
+            return same_host and old.path.socket == path.socket
+
+        gone = self.drop_entries(makes_room)
+        if len(self.entries) >= MAX_PATHS:
+            oldest = min(self.entries, key=lambda entry: entry.last_receive)
+            gone += self.drop_entries(lambda entry: entry is oldest)
+        self.entries.append(PathEntry(path, now, priority))
         self.paths_changed()
-        entry = PathEntry(path, now, priority)
-        if priority > 1:
-            host = path.endpoint.host
-            self.entries = [
-                e for e in self.entries if e.priority >= priority and e.path.endpoint.host != host
-            ]
-        for i, old in enumerate(self.entries):
-            if old.path.socket == path.socket and old.path.endpoint.host == path.endpoint.host:
-                self.entries[i] = entry
-                return old.path
-        if len(self.entries) < MAX_PATHS:
-            self.entries.append(entry)
-            return None
-        oldest = min(range(MAX_PATHS), key=lambda i: self.entries[i].last_receive)
-        replaced = self.entries[oldest].path
-        self.entries[oldest] = entry
-        return replaced
+        return [entry.path for entry in gone]
 
     def drop_entries(self, is_gone: Callable[[PathEntry], bool]) -> list[PathEntry]:
         """Forget some paths; returns them."""

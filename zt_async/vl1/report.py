@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from zt_async.events import Event, PathAdded, PathInfo, PathRemoved, PeerDirect, PeerInfo, PeerRelayed
 from zt_async.types import Endpoint
 from zt_async.vl1.path import NEVER, Path
@@ -48,13 +50,13 @@ class PeerReporter:
             paths=tuple(path_info(path, path is best, now) for path in paths),
         )
 
-    def learned(self, peer: Peer, path: Path, replaced: Path | None, now: float) -> None:
-        """A path was learned, maybe in place of another."""
+    def learned(self, peer: Peer, path: Path, replaced: Sequence[Path], now: float) -> None:
+        """A path was learned in place of others, of which it may be one itself."""
         info = self.info(peer, now)
         added = path_info(path, peer.best_path(now) is path, now)
-        self._events.append(PathAdded(peer=info, path=added))
-        if replaced is not None and replaced is not path:
-            self._events.append(PathRemoved(peer=info, endpoint=replaced.endpoint))
+        if path not in replaced:
+            self._events.append(PathAdded(peer=info, path=added))
+        self._events += [PathRemoved(peer=info, endpoint=old.endpoint) for old in replaced if old is not path]
         if peer.reported is not True:
             peer.reported = True
             self._events.append(PeerDirect(peer=info, path=added))

@@ -105,7 +105,7 @@ class Sender:
         mtu = self._mtu
         whole = mtu - BODY_OFFSET
         largest = self.largest_body
-        trusted = path.trusted_path_id if suite is None else 0
+        trusted = path.trusted_path_ids if suite is None else ()
         chosen = peer.suite if suite is None else suite
         for body in bodies:
             size = len(body)
@@ -114,7 +114,7 @@ class Sender:
                 continue
             flags = 0 if size <= whole else FLAG_FRAGMENTED
             if trusted:
-                packet = seal_trusted(packet_id(), addresses, flags, body, trusted)
+                packet = seal_trusted(packet_id(), addresses, flags, body, trusted[0])
             else:
                 packet = seal(packet_id(), addresses, flags, body, chosen)
             if flags:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from zt_async.crypto.identity import Identity
+from zt_async.errors import DecodeError
 from zt_async.types import NodeAddress
 from zt_async.vl1.counters import UNKNOWN_SOURCE, WAITING, Refused
 from zt_async.vl1.path import ANY_SOCKET, NEVER, Path
@@ -167,11 +168,24 @@ class Whois:
         vl1 = self._vl1
         if not vl1.topology.is_upstream(peer.address):
             raise Refused("not from a root")
-        while data:
-            identity, used = Identity.from_bytes(data)
-            data = data[used:]
+        for identity in _read_identities(data):
             # Only what was asked for is kept: an answer may not fill the memory.
             asked = now - self._passed_on.get(identity.address, NEVER) < REQUEST_TIMEOUT
             if asked or identity.address in self._requests or identity.address in self._packets:
                 vl1.topology.add_peer(identity, now)
                 vl1.peer_learned(identity.address, now)
+
+
+def _read_identities(data: bytes) -> list[Identity]:
+    """One identity or more; bytes behind them that are none are tolerated. Raises DecodeError."""
+    identities: list[Identity] = []
+    while data or not identities:
+        try:
+            identity, used = Identity.from_bytes(data)
+        except DecodeError:
+            if not identities:
+                raise
+            break
+        identities.append(identity)
+        data = data[used:]
+    return identities
