@@ -1,10 +1,16 @@
 """The node core, whole: VL1, VL2 and the stack together, many nodes in one process on the simulated wire."""
 
+import contextlib
+from dataclasses import replace
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.vl1.world import dual_stack, two_ports
 from tests.vl2.lan import NETWORK, Lan
-from zt_async.config import NodeConfig
+from tests.wire import strategies
+from zt_async.config import NetworkSettings, NodeConfig
 from zt_async.errors import NetworkNotJoined
 from zt_async.events import (
     AddressAdded,
@@ -111,6 +117,36 @@ def test_ones_own_address_reaches_oneself():
     lan.transfer(node, node, 50_000)
     lan.echo(node, node, [0, 1, 1400, 2700])
     assert lan.net.counts["sent"] < 10  # nothing of it left the node
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(strategies.configs, min_size=1, max_size=3),
+    st.lists(st.tuples(strategies.macs, strategies.macs, strategies.u16, st.binary(max_size=80)), max_size=3),
+    strategies.ips,
+)
+def test_whatever_a_controller_says_does_no_harm(configs, frames, ip):
+    """Any configuration can come from a controller of anybody; it may be senseless, and nothing is raised."""
+    node = alone()
+    number = NetworkId(0x8056C2E21C000001)
+    everything = NetworkSettings(allow_global=True, allow_default=True, allow_dns=True)
+    now = 0.0
+    for order, config in enumerate(configs):
+        told = replace(config, network_id=number, issued_to=node.address, timestamp=order + 1)
+        if order == 0:
+            node.join(number, now, told.encode(), everything)
+        else:
+            node.vl2.serving.push(number, node.address, told.encode(), now)
+        with contextlib.suppress(OSError):
+            node.stack.open_udp(None, None, now=now).send(b"x", (str(ip), 9), now=now)
+        node.send_frames(number, frames, now)
+        for _ in range(5):
+            node.flights_to_send(now)
+            now = max(now, node.next_timer())
+            node.handle_timer(now)
+    assert node.network(number).mtu == configs[-1].mtu
+    node.leave(number, now)
+    assert node.flights_to_send(now) == []
 
 
 # Networks of nodes

@@ -84,10 +84,19 @@ def route(target, via=None, metric=0):
         (route("fd01::/64", "fd00::1"), True),
         (route("8.8.8.0/24", "10.1.0.1"), False),
         (route("0.0.0.0/0", "10.1.0.1"), False),
+        (route("10.9.0.0/16", "fd00::1"), False),  # of another family
+        (route("fd01::/64", "10.1.0.1"), False),
     ],
 )
 def test_routes(given, used):
     assert apply_settings(NetworkSettings(), OWN, [given], None).routes == ((given,) if used else ())
+
+
+def test_what_is_assigned_twice_is_used_once():
+    routes = [route("10.9.0.0/16", "10.1.0.1"), route("10.9.0.0/16", "10.1.0.2")] * 2
+    wider = ip_interface("10.1.0.5/8")
+    applied = apply_settings(NetworkSettings(), (OWN[0], *OWN, wider), routes, None)
+    assert applied == Applied((wider, OWN[1]), tuple(routes[:2]))
 
 
 def test_routes_of_a_family_without_address_are_left_out():

@@ -51,20 +51,21 @@ class Applied:
 def apply_settings(
     settings: NetworkSettings, addresses: Sequence[IPInterface], routes: Sequence[Route], dns: DNS | None
 ) -> Applied:
-    """What of an assignment is put to use.
+    """What of an assignment is put to use: each address once, with the last of its prefixes, and each route once.
 
-    Routes through one of our own addresses are left out, those of a family that we have no address of, and those
-    that an address of ours implies already.
+    Routes through one of our own addresses or through one of another family are left out, those of a family that we
+    have no address of, and those that an address of ours implies already.
     """
-    ours = tuple(address for address in addresses if allows(settings, address))
-    own_ips = {address.ip for address in ours}
+    by_ip = {address.ip: address for address in addresses if allows(settings, address)}
+    own_ips, ours = by_ip.keys(), tuple(by_ip.values())
     families = {ip.version for ip in own_ips}
     implied = {address.network for address in ours}
     usable = [
         route
-        for route in routes
+        for route in dict.fromkeys(routes)
         if allows(settings, route.target)
         and route.via not in own_ips
+        and (route.via is None or route.via.version == route.target.version)
         and route.target.version in families
         and not (route.via is None and route.target in implied)
     ]
