@@ -286,7 +286,9 @@ async def start_server(
     return await create_server(driver, factory, host, port, **options)
 
 
-async def _supervise(driver: Driver, handling: Coroutine[Any, Any, None], transport: asyncio.WriteTransport) -> None:
+async def _supervise(
+    driver: Driver, handling: Coroutine[Any, Any, None], transport: asyncio.WriteTransport
+) -> None:
     """Run an application's handler; its failure is reported, and ends its connection and nothing else."""
     try:
         await handling
