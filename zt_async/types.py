@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from operator import index
 from typing import NamedTuple, Self, TypeAlias
 
 IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -26,6 +27,7 @@ class _Number(int):
     __slots__ = ()
 
     def __new__(cls, value: int) -> Self:
+        value = index(value)  # nothing is cut off, and text has its own way in
         if not 0 <= value < 1 << (8 * cls.SIZE):
             raise ValueError(f"a {cls.WHAT} has {8 * cls.SIZE} bits; {value:#x} does not fit")
         return super().__new__(cls, value)
