@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-import enum
 import sys
 
 from . import wheels
 from .namespaces import Host
 from .peer import Peer
-
-
-class Code(enum.IntEnum):
-    """The event codes of libzt that tests wait for. Under load libzt loses events: what must hold, ask for."""
-
-    NODE_UP = 200
-    NODE_ONLINE = 201
-    NODE_OFFLINE = 202
-    NETWORK_OK = 213
-    NETWORK_READY_IP6 = 216
-    PEER_DIRECT = 240
-    PEER_RELAY = 241
-    PEER_PATH_DISCOVERED = 243
-    PEER_PATH_DEAD = 244
 
 
 class LibztPeer(Peer):

@@ -171,11 +171,19 @@ class UdpClient(asyncio.DatagramProtocol):
             return await self.replies.get() == data
 
 
-async def connect_patiently(node: zt.Node, ip: str, port: int, patience: float = 30) -> float:
-    """Connect, once a second again while libzt's stack does not answer yet; seconds the last try took."""
+async def udp_echo(node: zt.Node, ip: str, count: int, size: int) -> bool:
+    """Datagrams of random bytes to a peer's UDP echo server, one after the other; whether each came back."""
+    remote = (ip, SERVERS["udp_echo"])
+    transport, client = await node.create_datagram_endpoint(UdpClient, remote_addr=remote)
+    whole = [await client.echo(secrets.token_bytes(size)) for _ in range(count)]
+    transport.close()
+    return all(whole)
+
+
+async def connect_patiently(node: zt.Node, ip: str, port: int, patience: float = 30) -> None:
+    """Connect, twice a second again while libzt's stack has no way back or no server yet."""
     async with asyncio.timeout(patience):
         while True:
-            began = asyncio.get_running_loop().time()
             try:
                 async with asyncio.timeout(10):
                     _, writer = await node.open_connection(ip, port)
@@ -184,7 +192,6 @@ async def connect_patiently(node: zt.Node, ip: str, port: int, patience: float =
                     raise
                 await asyncio.sleep(0.5)
                 continue
-            took = asyncio.get_running_loop().time() - began
             writer.close()
             await writer.wait_closed()
-            return took
+            return
