@@ -157,6 +157,17 @@ def test_asking_again_writes_nothing_but_what_was_seen(office):
     assert Office(office.store).core.seen(network, ALICE.address) == put.seen
 
 
+def test_refusals_of_strangers_wait_within_a_bound(office, monkeypatch):
+    monkeypatch.setattr("zt_async.controller.core.MAX_REFUSALS", 2)
+    missing = [NetworkId(CONTROLLER.address << 24 | number) for number in range(1, 5)]
+    requests = [Ask(network, ALICE.public(), ask_metadata()) for network in missing]
+    office.core.receive_requests(requests, office.now)
+    office.settle()
+    assert [(m.network_id, m.code) for m in office.take()] == [(n, NOT_FOUND) for n in missing[:2]]
+    assert office.core.counters["no such network"] == 4
+    assert codes(office.ask(missing[3], ALICE)) == [NOT_FOUND]
+
+
 def test_strangers_are_remembered_within_a_bound(office, monkeypatch):
     monkeypatch.setattr("zt_async.controller.core.MAX_WAITING", 2)
     network = office.create()
@@ -535,6 +546,23 @@ def test_many_farewells_go_in_packets_a_second_apart(office):
         assert len(tell.credentials.revocations) <= MAX_TOLD
         office.advance(1.1)
     assert told == {NodeAddress(number): 2 for number in range(1, 2 * MAX_TOLD + 2)}
+
+
+def test_farewells_of_one_second_are_one_appointment_with_each_member(office):
+    network = office.create()
+    for member in (ALICE, BOB):
+        office.authorize(network, member)
+        office.join(network, member)
+    for _ in range(10):
+        office.authorize(network, CAROL)
+        office.update_member(network, CAROL, authorized=False)
+    assert len(office.core._later) == 2
+    office.take()
+    office.advance(60)
+    told = Counter(r.threshold for m in office.take(Tell) for r in m.credentials.revocations)
+    assert len(told) == 10
+    assert set(told.values()) <= {2, 4}  # the first went out before
+    assert office.core._later == []
 
 
 def test_a_network_that_is_deleted_is_over_for_all(office):

@@ -33,6 +33,8 @@ REQUEST_INTERVAL: Final = 1.0
 """Seconds that have to lie between two requests of a node for a network."""
 MAX_WAITING: Final = 16_384
 """Nodes of a network that wait to be authorized; further ones are refused and not remembered."""
+MAX_REFUSALS: Final = 4096
+"""Refusals that wait to be sent; further nodes that nothing is known of are not answered."""
 MAX_BATCH: Final = 64
 """Requests of a batch."""
 MAX_KNOWN_CLAIMS: Final = 256
@@ -73,7 +75,8 @@ class ControllerCore:
         self._refusals: deque[Refuse] = deque()
         self._pushes: OrderedSet[MemberKey] = OrderedSet()
         self._tells: OrderedSet[MemberKey] = OrderedSet()
-        self._later: list[tuple[float, MemberKey]] = []
+        self._later: list[tuple[float, MemberKey]] = []  # a heap of who is to be told when
+        self._delayed: set[MemberKey] = set()  # those in it
         self._news: set[NetworkId] = set()  # networks with revocations that nobody was told yet
         self._unsaved: OrderedSet[MemberKey] = OrderedSet()
         self._events: list[Event] = []
@@ -247,14 +250,13 @@ class ControllerCore:
             state = self._states.get(network_id)
             if state is None:
                 self.counters["no such network"] += 1
-                self._refusals.append(Refuse(network_id, address, request, ErrorCode.OBJECT_NOT_FOUND))
+                self._refuse_stranger(request, ErrorCode.OBJECT_NOT_FOUND)
                 continue
             presence = state.presences.get(address)
             if presence is None:
                 if self._is_one_too_many(state, address):
                     self.counters["too many waiting"] += 1
-                    code = ErrorCode.NETWORK_ACCESS_DENIED
-                    self._refusals.append(Refuse(network_id, address, request, code))
+                    self._refuse_stranger(request, ErrorCode.NETWORK_ACCESS_DENIED)
                     continue
                 presence = state.presences[address] = Presence()
             if now - presence.asked <= REQUEST_INTERVAL:
@@ -262,6 +264,10 @@ class ControllerCore:
                 continue
             token = self._note(presence, request, now, wall)
             self._decide(state, _Asked(request, token), wall)
+
+    def _refuse_stranger(self, request: Request, code: ErrorCode) -> None:
+        if len(self._refusals) < MAX_REFUSALS:
+            self._refusals.append(Refuse(request.network_id, request.member, request, code))
 
     def _is_one_too_many(self, state: NetworkState, address: NodeAddress) -> bool:
         members = self.tables.members[state.plan.network.id]
@@ -397,15 +403,21 @@ class ControllerCore:
             return None
         due = presence.credentials_sent + TELL_INTERVAL
         if now < due:
-            heappush(self._later, (due, (network_id, address)))
+            self._tell_later(due, network_id, address)
             return None
         revocations = state.revocations.next_for(presence)
         if not revocations:
             return None
         presence.credentials_sent = now
         if presence.told_twice < state.revocations.end:
-            heappush(self._later, (now + TELL_INTERVAL, (network_id, address)))
+            self._tell_later(now + TELL_INTERVAL, network_id, address)
         return Tell(network_id, address, Credentials(revocations=tuple(revocations)))
+
+    def _tell_later(self, due: float, network_id: NetworkId, address: NodeAddress) -> None:
+        key = (network_id, address)
+        if key not in self._delayed:
+            self._delayed.add(key)
+            heappush(self._later, (due, key))
 
     def _answer(self, request: Request) -> Message:
         network_id, address = request.network_id, request.member
@@ -480,7 +492,9 @@ class ControllerCore:
     def handle_timer(self, now: float) -> None:
         """Do what the clock demands."""
         while self._later and self._later[0][0] <= now:
-            self._tells.add(heappop(self._later)[1])
+            key = heappop(self._later)[1]
+            self._delayed.remove(key)
+            self._tells.add(key)
         if now >= self._sweep_at:
             self._sweep_at = now + SWEEP_INTERVAL
             self._sweep(now)
