@@ -102,7 +102,7 @@ class ControllerService:
             await self._store.close()
             raise
         self._task = asyncio.get_running_loop().create_task(self._run())
-        self._task.add_done_callback(lambda _: self._tell())
+        self._task.add_done_callback(self._ended)
         return self
 
     async def stop(self) -> None:
@@ -149,6 +149,12 @@ class ControllerService:
                 raise NodeNotRunning("the service was stopped")
             self._task.result()
         await self._news.wait()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            logger.error("this process stands ready no more: %r", error)
+        self._tell()
 
     def _tell(self) -> None:
         self._news.set()

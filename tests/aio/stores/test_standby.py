@@ -235,7 +235,7 @@ async def test_one_whose_identity_is_removed_stops(world, make_store):
         await soon(service.serving())
 
 
-async def test_what_ends_the_node_ends_the_service(world, make_store):
+async def test_what_ends_the_node_ends_the_service(world, make_store, caplog):
     store = make_store()
     await add_identities(store, IDENTITY)
     taken = next(iter(world.root.status.sockets)).local
@@ -245,6 +245,7 @@ async def test_what_ends_the_node_ends_the_service(world, make_store):
         await store.open()
         (status,) = await store.identities()
         assert status.holder is None
+        assert "stands ready no more: PortUnavailable" in caplog.text
         await store.close()
 
 
