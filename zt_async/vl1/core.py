@@ -32,7 +32,7 @@ from zt_async.vl1.counters import (
 )
 from zt_async.vl1.expected import ExpectedReplies
 from zt_async.vl1.handshake import Handshake
-from zt_async.vl1.path import ANY_SOCKET, NEVER, PATH_QUIET, TWIN_TIME, Path, PathPolicy
+from zt_async.vl1.path import ANY_SOCKET, NEVER, PATH_QUIET, TRUST_EXPIRATION, TWIN_TIME, Path, PathPolicy
 from zt_async.vl1.paths import PathTable
 from zt_async.vl1.peer import Peer
 from zt_async.vl1.pulse import Pulse
@@ -358,12 +358,12 @@ class VL1:
 
     def expire(self, now: float) -> None:
         """Forget what is too old, in all that is kept for others."""
-        self._assembler.expire(now)
         self._surface.expire(now)
         self.expected.expire(now)
         self.contact.expire(now)
 
     def expire_fragments(self, now: float) -> None:
+        """Forget the pieces of packets that never became whole."""
         self._assembler.expire(now)
 
     # Decoding
@@ -513,7 +513,7 @@ class VL1:
         elif (direct := peer.best_path(now)) is not None and direct.is_alive(now) and direct.blame(now):
             peer.paths_changed()
             self.contact.attempt(peer, direct.socket, direct.endpoint, now)
-        if now - peer.last_trusted < 600.0:
+        if now - peer.last_trusted < TRUST_EXPIRATION:
             self.contact.maybe_push(peer, path, hops, now)
 
     def _unlearned_path(self, peer: Peer, path: Path, verb: int, now: float) -> None:

@@ -83,7 +83,6 @@ class Pulse:
             vl1.sender.retry(address, now)
         for address in vl1.sender.give_up(now):
             vl1.gave_up(address)
-        vl1.expire_fragments(now)
         self._retrying = bool(vl1.sender.waiting) or not vl1.whois.is_idle
         self._next_retry = now + RETRY_INTERVAL
 
@@ -105,8 +104,10 @@ class Pulse:
             met &= self._check_upstream(peer, greet, now)
         for seed in set(topology.seeds.values()):
             self._check_seed(seed, now)
-        self._unchecked = list(reversed(topology.peers.values()))
-        self._next_peers = now
+        vl1.expire_fragments(now)
+        if not self._unchecked:
+            self._unchecked = list(reversed(topology.peers.values()))
+            self._next_peers = now
         self._next_check = now + (CHECK_INTERVAL if met or not self._early else self._early.pop(0))
 
     def _check_peers(self, now: float) -> None:
@@ -192,7 +193,7 @@ class Pulse:
 
     def _drop_expired(self, peer: Peer, now: float) -> None:
         """Forget paths that were silent too long, or that the peer wants another one to be used for."""
-        best = max((entry.priority for entry in peer.entries), default=1)
+        best = max((entry.priority for entry in peer.entries if not entry.is_expired(now)), default=1)
         for entry in peer.drop_entries(lambda entry: entry.is_expired(now) or entry.priority < best):
             self._vl1.reporter.removed(peer, entry.path.endpoint, now)
 
