@@ -54,7 +54,7 @@ def _check_serialize(case: Case) -> None:
     assert pack_endpoint(endpoint) == binary
     reader = Reader(binary)
     assert read_endpoint(reader) == endpoint
-    reader.check_end()
+    assert not reader.remaining
 
 
 def _check_deserialize(case: Case) -> None:

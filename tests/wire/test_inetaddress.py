@@ -52,7 +52,7 @@ def test_no_address():
 def test_a_row_of_addresses_reads_back(row):
     reader = Reader(b"".join(map(pack_endpoint, row)))
     assert [read_endpoint(reader) for _ in row] == row
-    reader.check_end()
+    assert not reader.remaining
 
 
 @given(st.binary(max_size=40))

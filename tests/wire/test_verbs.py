@@ -115,4 +115,4 @@ def test_the_reader_never_reads_past_the_end(data, size):
         with pytest.raises(DecodeError, match="truncated"):
             reader.take(size)
     reader.rest()
-    reader.check_end()
+    assert not reader.remaining

@@ -10,9 +10,9 @@ class Reader:
 
     __slots__ = ("_data", "_end", "offset")
 
-    def __init__(self, data: bytes, offset: int = 0, end: int | None = None) -> None:
+    def __init__(self, data: bytes, offset: int = 0) -> None:
         self._data = data
-        self._end = len(data) if end is None else min(end, len(data))
+        self._end = len(data)
         self.offset = offset
 
     @property
@@ -54,8 +54,3 @@ class Reader:
     def rest(self) -> bytes:
         """All that is left."""
         return self.take(self._end - self.offset)
-
-    def check_end(self) -> None:
-        """For formats that end where they end: raises DecodeError("trailing bytes")."""
-        if self.offset != self._end:
-            raise DecodeError("trailing bytes")

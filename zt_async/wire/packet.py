@@ -13,7 +13,6 @@ MAX_FRAGMENTS: Final = 7
 DEFAULT_MTU: Final = 1432  # UDP payload bytes
 FRAGMENT_MARK: Final = 0xFF  # stands where a whole packet has the first byte of its source, never 0xff
 
-FLAG_ENCRYPTED: Final = 0x80
 FLAG_FRAGMENTED: Final = 0x40
 SUITE_MASK: Final = 0x38
 HOPS_MASK: Final = 0x07
