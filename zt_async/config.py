@@ -52,6 +52,9 @@ class StackConfig:
     delayed_ack: float = 0.04
     """Longest time that an acknowledgement waits for company."""
 
+    prompt_ack: float = 0.001
+    """The same for a new connection, whose peer sends little at a time, and for a FIN; 0 acknowledges these at once."""
+
     time_wait: float = 120.0
     """Two maximum segment lifetimes."""
 
@@ -119,6 +122,8 @@ class StackConfig:
                 raise ValueError(f"{name} is more than 0, not {getattr(self, name)}")
         if not 0 <= self.delayed_ack <= 0.5:
             raise ValueError(f"delayed_ack is 0 to 0.5 s (RFC 9293 MUST-40), not {self.delayed_ack}")
+        if not 0 <= self.prompt_ack <= self.delayed_ack:
+            raise ValueError(f"prompt_ack is 0 to delayed_ack, not {self.prompt_ack}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

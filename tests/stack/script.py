@@ -83,7 +83,7 @@ class Script:
         """The last segment seen, as it was on the wire."""
 
     def _make_stack(self) -> Stack:
-        stack = Stack(seeded_context(7), StackConfig(**self.config))
+        stack = Stack(seeded_context(7), StackConfig(**{"prompt_ack": 0.0} | self.config))
         self.interface = stack.add_interface("net", OWN_MAC, self.mtu, self.now)
         self.interface.add_address(
             ipaddress.ip_interface(f"{self.own}/{64 if self.family == 6 else 24}"), self.now

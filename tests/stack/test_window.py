@@ -40,6 +40,41 @@ def test_a_lone_segment_is_acknowledged_within_40_ms():
     assert at == pytest.approx(0.04)
 
 
+@pytest.mark.parametrize("unread", [b"", b"x"])
+def test_early_segments_and_a_fin_wait_a_moment_for_an_answer(unread):
+    s = Script(config={"prompt_ack": 0.001}).established()
+    s.send(Seg("P.", 1, 1, b"question"))
+    s.quiet()
+    s.connection.send(b"answer")
+    s.expect(Seg("P.", 1, 9, b"answer"))
+    s.send(Seg("FP.", 9, 7, unread))
+    s.quiet()
+    s.connection.send_eof()
+    s.expect(Seg("F.", 7, 10 + len(unread)))
+    s.send(Seg(".", 10 + len(unread), 8))
+    s.quiet()
+    assert s.connection.state is State.CLOSED
+
+
+def test_early_segments_and_a_fin_are_acknowledged_within_a_millisecond():
+    s = Script(config={"prompt_ack": 0.001}).established()
+    for flags, payload, nxt in (("P.", b"x", 2), ("F.", b"", 3)):
+        s.send(Seg(flags, nxt - 1, 1, payload))
+        s.quiet()
+        ((at, ack),) = s.pass_time(1)
+        assert at == pytest.approx(0.001)
+        assert ack == Seg(".", 1, nxt, win=ack.win)
+
+
+def test_a_fin_that_ends_both_ways_is_acknowledged_at_once():
+    s = Script(config={"prompt_ack": 0.001}).established()
+    s.connection.send_eof()
+    s.expect(Seg("F.", 1, 1))
+    s.send(Seg("F.", 1, 2))
+    s.expect(Seg(".", 2, 2))
+    assert s.connection.state is State.TIME_WAIT
+
+
 def test_every_second_full_segment_is_acknowledged():
     s = Script().established()
     nxt = past_quick_acks(s)

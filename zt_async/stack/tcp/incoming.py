@@ -204,7 +204,7 @@ def _take_data(connection: TcpConnection, seq: int, segment: tcp.Segment, now: f
         connection.mark_ready()
     if receiver.fin_at == receiver.nxt:
         receiver.nxt += 1
-        receiver.ack_now = True
+        receiver.ack_now = connection.state is not State.ESTABLISHED  # else our own FIN may soon carry it
         connection.eof_received = True
         connection.enter(state.AFTER_PEER_FIN[connection.state], now)
     elif not segment.payload:

@@ -11,7 +11,10 @@ from zt_async.config import StackConfig
 from zt_async.stack.tcp.assembler import Assembler
 from zt_async.stack.tcp.seq import MASK
 
-_QUICK_ACKS = 16  # at the start each flight is acknowledged at once: the sender's window is small
+_QUICK_ACKS = (
+    16  # at the start acknowledgements are prompt: the sender's window is small, and Nagle may hold it up
+)
+_PROMPT = 0.001  # s: long enough for an answer that can carry the acknowledgement
 _MAX_REPEATS = 3  # duplicate acknowledgements for one batch, as many as RFC 5681 needs
 _COMPACT = 256  # pieces
 
@@ -145,11 +148,15 @@ class Receiver:
         if self.out_of_order:
             return min(self.out_of_order, _MAX_REPEATS)
         unacked = self.nxt - self.acked_to
-        if self.ack_now or unacked >= 2 * self.mss or (unacked and self._quick):
+        if self.ack_now or unacked >= 2 * self.mss or self._window_opens():
             return 1
-        if unacked and self.delayed_ack_at == inf:
-            self.delayed_ack_at = now + self._config.delayed_ack
-        return 1 if self._window_opens() else 0
+        if unacked:
+            prompt = self._quick or self.fin_at is not None
+            delay = self._config.prompt_ack if prompt else self._config.delayed_ack
+            if not delay:
+                return 1
+            self.delayed_ack_at = min(self.delayed_ack_at, now + delay)
+        return 0
 
     def advertise(self) -> int:
         """The window field of a segment that is sent now, with an acknowledgement of all that is here."""
@@ -186,5 +193,7 @@ class Receiver:
     def _window_opens(self) -> bool:
         """The reader made so much room that the sender should hear of it."""
         advertised = self.edge - self.nxt
+        if self.acked_to == self.irs + 1 and advertised >= 0x8000:
+            return False  # a SYN could say no more; the first acknowledgement will
         opened = self.limit - self.buffered - advertised
         return advertised < self.limit // 2 and opened >= min(self.limit // 2, 2 * self.mss)
