@@ -97,6 +97,8 @@ def check(core: ControllerCore, store: Tables):
     assert core._states.keys() == store.networks.keys()
     for network_id, state in core._states.items():
         members = store.members[network_id].values()
+        for record in (store.networks[network_id], *members):
+            assert type(record).from_json(record.to_json()) == record
         held = [(ip, member.address) for member in members for ip in member.addresses]
         assert len(dict(held)) == len(held)
         assert {ip: state.book.owner(ip) for ip in state.book} == dict(held)

@@ -328,6 +328,17 @@ def test_what_a_network_adds_to_a_record_fits_into_it(office):
     assert office.commits == commits
 
 
+def test_a_network_has_no_more_subnets_than_its_record_is_read_with(office):
+    network = office.create()
+    for number in range(128):
+        office.update(network, ipv4=f"10.1.{number}.0/24")
+    with pytest.raises(RecordError, match="routes has at most 128 entries"):
+        office.update(network, ipv4="10.2.0.0/24")
+    office.update(network, ipv4="10.1.7.0/24", name="x")
+    record = office.store.networks[network]
+    assert (len(record.routes), record.name) == (128, "x")
+
+
 def test_a_user_gives_nobody_the_address_of_another(office):
     network = office.create(ipv4="10.1.0.0/24")
     office.authorize(network, ALICE, addresses=["10.1.0.7", "10.1.0.8"])

@@ -98,15 +98,17 @@ def member_change(settings: MemberOptions) -> MemberChange:
 
 
 def with_subnet(record: NetworkRecord, subnet: IPNetwork) -> NetworkRecord:
-    """The network with a further subnet, of which each member gets an address."""
+    """The network with a further subnet, of which each member gets an address.
+
+    Raises RecordError if it has as many routes or pools as there is room for.
+    """
     first, last = int(subnet.network_address), int(subnet.broadcast_address)
     if subnet.num_addresses > 2:  # the first and the last one have a meaning of their own
         first, last = first + 1, last - (subnet.version == 4)
     ip = IPv4Address if subnet.version == 4 else IPv6Address
     pool = Pool(ip(first), ip(last))
     route = Route(subnet)
-    return replace(
-        record,
+    return record.updated(
         routes=record.routes if route in record.routes else (*record.routes, route),
         pools=record.pools if pool in record.pools else (*record.pools, pool),
         ipv4_auto=record.ipv4_auto or subnet.version == 4,
