@@ -16,6 +16,7 @@ from zt_async.stack.tcp.assembler import Assembler
 from zt_async.stack.tcp.congestion import Cubic, NewReno
 from zt_async.stack.tcp.rtt import RttEstimator
 from zt_async.stack.tcp.scoreboard import Scoreboard, Sent
+from zt_async.stack.tcp.sender import Recovery, Sender
 from zt_async.stack.tcp.sendqueue import SendQueue
 from zt_async.stack.tcp.seq import MASK, unwrap
 from zt_async.stack.timers import Timer, TimerQueue
@@ -273,6 +274,39 @@ def test_a_scoreboard_counts_what_is_in_flight(steps):
         edges = [s.seq for s in board.segments] + [s.end for s in board.segments[-1:]]
         assert all(s.end == following for s, following in zip(board.segments, edges[1:], strict=True))
         assert not board.segments or board.segments[0].seq == una
+
+
+# -- the sender
+
+
+def test_a_loss_that_is_found_late_does_not_disturb_the_recovery_from_a_timeout():
+    """Its window is not that of RFC 6937, which has no losses to reckon with then."""
+    sender = Sender(StackConfig(congestion_control="newreno", pacing=False), 0, 0, 1000)
+    now = 10.0
+    sender.sack = True
+    sender.established(1 << 20, 0, 1, now)
+    sender.rtt.sample(0.1, now)
+    sender.queue.write(bytes(100_000))
+    sender.next_flight(now)
+    now += 0.1
+    sender.acknowledge(1, ((1001, 2001),), None, now, duplicate=True)
+    sender.acknowledge(10_001, (), None, now, duplicate=False)  # the first was overtaken
+    sender.next_flight(now)
+    now, sender.probe_at = sender.rto_at, inf
+    sender.handle_timer(now)
+    for _ in range(10):
+        sender.next_flight(now)
+        now += 0.001
+        sender.acknowledge(sender.una + 1000, (), None, now, duplicate=False)
+    sender.next_flight(now)
+    una = sender.una
+    sender.acknowledge(una, ((una + 2000, una + 3000),), None, now + 0.1, duplicate=True)
+    window = sender.congestion.cwnd
+    sender.congestion.ssthresh = 2000  # as after further timeouts
+    now = sender.reorder_at
+    sender.handle_timer(now)
+    assert sender.board.has_lost
+    assert (sender.recovery, sender.congestion.cwnd) == (Recovery.TIMEOUT, window)
 
 
 # -- round trips

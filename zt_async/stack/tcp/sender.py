@@ -330,7 +330,8 @@ class Sender:
         if self.reorder_at <= now and self._find_losses(self.una, self.una, now):
             if self.recovery is Recovery.NONE:
                 self._begin_recovery(self.nxt - self.una, now)
-            self._reduce_rate(0, advanced=False)
+            if self.recovery is Recovery.FAST:
+                self._reduce_rate(0, advanced=False)
         if self.probe_at <= now:
             self.probe_at = inf
             self._send_probe(now)
