@@ -21,7 +21,6 @@ from zt_async.vl1.world import (
     WorldKey,
     WorldPlan,
     WorldType,
-    moon_file_name,
     should_replace,
 )
 
@@ -59,7 +58,7 @@ def test_the_moon_of_vl1_11():
     assert World.from_bytes(MOON + b"more") == (moon, len(MOON))
     assert moon.is_signed_by(A.public_key)
     assert not moon.is_signed_by(B.public_key)
-    assert moon.file_name == moon_file_name(MOON_ID) == "000000deadbeef01.moon"
+    assert moon.file_name == "000000deadbeef01.moon"
     assert make().file_name == "planet"
 
 
@@ -148,11 +147,20 @@ def test_a_null_world_gives_way_to_anything():
         ({"roots": [(B, [])] * 5}, "at most 4 roots, not 5"),
         ({"roots": [(B, [ENDPOINT] * 33)]}, "at most 32 endpoints"),
         ({"update_key": b"short"}, "64 bytes"),
+        ({"roots": [(B, [Endpoint("10.0.0.1", 65_536)])]}, "a UDP port is 0 to 65535"),
+        ({"roots": [(B, [Endpoint("root.example", 1)])]}, "root.example"),
+        ({"roots": [(B, [Endpoint("fe80::1%eth0", 1)])]}, "no scope"),
     ],
 )
 def test_make_refuses(arguments, reason):
     with pytest.raises(WorldError, match=reason):
         make(**arguments)
+
+
+def test_endpoints_are_made_canonical():
+    world = make(roots=[(B, [Endpoint("FD00:0::1", 1), ("10.0.0.1", 2)])])
+    assert world.roots[0].endpoints == (Endpoint("fd00::1", 1), Endpoint("10.0.0.1", 2))
+    assert World.from_bytes(world.to_bytes())[0] == world
 
 
 def test_the_largest_world():
@@ -181,6 +189,13 @@ class TestKeys:
     def test_the_file_of_mkworld(self):
         assert KEY.to_bytes() == KEY.public + KEY.secret
         assert WorldKey.from_bytes(KEY.to_bytes()) == KEY
+
+    @pytest.mark.parametrize("data", [KEY.secret + KEY.public, KEY.public + OTHER_KEY.secret])
+    def test_halves_that_do_not_belong_together_are_refused(self, data):
+        """What such a key signs could never be replaced."""
+        with pytest.raises(WorldError, match="do not belong together") as caught:
+            WorldKey.from_bytes(data)
+        assert KEY.secret.hex()[:16] not in str(caught.value)
 
     @pytest.mark.parametrize("size", [0, 64, 127, 129])
     def test_a_file_of_another_size_is_refused(self, size):

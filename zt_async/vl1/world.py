@@ -43,7 +43,7 @@ class Root(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WorldKey:
-    """A key pair that signs worlds."""
+    """A key pair that signs worlds. Raises WorldError where the halves are of another size, or not of one pair."""
 
     public: bytes
     secret: bytes = field(repr=False)
@@ -51,6 +51,8 @@ class WorldKey:
     def __post_init__(self) -> None:
         if len(self.public) != KEY_SIZE or len(self.secret) != KEY_SIZE:
             raise WorldError(f"each half of a key that signs worlds has {KEY_SIZE} bytes")
+        if curve25519.public_key_of(self.secret) != self.public:
+            raise WorldError("the halves of this key do not belong together; the public one comes first")
 
     @classmethod
     def generate(cls, random_bytes: Callable[[int], bytes]) -> Self:
@@ -84,7 +86,7 @@ class World:
         cls,
         kind: WorldType,
         id: int,  # noqa: A002
-        roots: Iterable[tuple[Identity, Iterable[Endpoint]]],
+        roots: Iterable[tuple[Identity, Iterable[Endpoint | None]]],
         *,
         signing_key: WorldKey,
         timestamp: int,
@@ -94,7 +96,9 @@ class World:
 
         Raises WorldError.
         """
-        listed = tuple(Root(identity.public(), tuple(endpoints)) for identity, endpoints in roots)
+        listed = tuple(
+            Root(identity.public(), tuple(map(_canonical, endpoints))) for identity, endpoints in roots
+        )
         if kind not in (WorldType.PLANET, WorldType.MOON):
             raise WorldError("a world is a planet or a moon")
         if not 0 <= id < 1 << 64 or not 0 <= timestamp < 1 << 64:
@@ -171,7 +175,7 @@ class World:
     @property
     def file_name(self) -> str:
         """What its file in a node's folder is called."""
-        return "planet" if self.type == WorldType.PLANET else moon_file_name(self.id)
+        return "planet" if self.type == WorldType.PLANET else f"{self.id:016x}.moon"
 
     def _pack(self, signature: bytes) -> bytes:
         parts = [
@@ -197,11 +201,6 @@ def should_replace(current: World | None, candidate: World) -> bool:
         and candidate.timestamp > current.timestamp
         and candidate.is_signed_by(current.update_key)
     )
-
-
-def moon_file_name(moon_id: int) -> str:
-    """The name of a moon's file in ``moons.d``."""
-    return f"{moon_id:016x}.moon"
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +265,13 @@ class WorldPlan:
             update_key=self.update_key,
             timestamp=timestamp,
         )
+
+
+def _canonical(endpoint: Endpoint | None) -> Endpoint | None:
+    try:
+        return None if endpoint is None else Endpoint.make(*endpoint)
+    except ValueError as error:
+        raise WorldError(f"not an endpoint of a root: {error}") from None
 
 
 def _root_of_text(identity: str, endpoints: Iterable[str]) -> Root:
