@@ -16,7 +16,6 @@ from zt_async.crypto.credentials import (
     issue_revocation,
     issue_tag,
     sign_chunk,
-    signers,
     verify,
     verify_chunk,
 )
@@ -128,7 +127,7 @@ def test_what_is_issued_is_good(number):
     assert verify(credential, find) is Verification.GOOD
     assert credential.issued_to == MEMBER.address
     assert (credential.timestamp, credential.network_id) == (NOW, NETWORK)
-    assert signers(credential) == [CONTROLLER.address]
+    assert credential.signed_by == CONTROLLER.address
     assert type(credential).read(Reader(credential.encode())) == credential
 
 
@@ -178,7 +177,7 @@ def test_a_capability_may_be_handed_on():
     third = hand_on(second, FRIEND.address, OTHER)
     assert third.issued_to == FRIEND.address
     assert verify(second, find) is verify(third, find) is Verification.GOOD
-    assert signers(third) == [CONTROLLER.address, MEMBER.address, OTHER.address]
+    assert [link.by for link in third.custody] == [CONTROLLER.address, MEMBER.address, OTHER.address]
     without_last = {address: who for address, who in PEOPLE.items() if who.address != OTHER.address}
     assert verify(third, without_last.get) is Verification.UNKNOWN_SIGNER
     stolen = hand_on(capability, FRIEND.address, OTHER)

@@ -143,13 +143,6 @@ def issue_revocation(
 # Checking
 
 
-def signers(credential: Credential) -> list[NodeAddress]:
-    """The nodes whose identities ``verify`` asks for."""
-    if isinstance(credential, Capability):
-        return [link.by for link in credential.custody]
-    return [credential.signed_by]
-
-
 def verify(credential: Credential, find: FindIdentity) -> Verification:
     """Whether the controller of the credential's network signed it, or a chain of holders that begins there.
 
