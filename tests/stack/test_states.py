@@ -591,6 +591,18 @@ def test_a_segment_outside_the_window_is_answered_and_dropped(state):
     assert s.read() == b""
 
 
+@pytest.mark.parametrize(
+    "segment", [Seg("S", 5), Seg("R", 5), Seg("P.", 5_000_000, 1, b"x"), Seg(".", -9, 1)]
+)
+def test_what_does_not_fit_a_half_open_connection_is_challenged(segment):
+    """So a client that lost its memory and begins anew learns that this side remembers."""
+    s = Script().syn_received()
+    s.send(segment)
+    s.expect(Seg(".", 1, 1))
+    s.send(Seg(".", 1, 1))
+    assert s.listener.accept().state is State.ESTABLISHED
+
+
 def test_challenges_are_limited():
     s = Script().established()
     answered = 0

@@ -393,6 +393,8 @@ class TcpConnection(Socket):
         if self.state in state.HANDSHAKE:
             if self._syn_due:
                 self._send_syn(now)
+            elif self.receiver.ack_now:  # a challenge
+                self._send_control(tcp.ACK, now)
         elif self.state is State.CLOSED or self.state is State.TIME_WAIT:
             if self._reset_due:
                 self._reset_due = False
