@@ -1,12 +1,7 @@
-"""Rules as JSON objects, in upstream's form. vl2.md 8.8.
-
-``rule_from_json`` is for our own users, and says what is wrong. ``lenient_rule_from_json`` takes what upstream's
-controller takes, and makes of it what that makes of it.
-"""
+"""Rules as JSON objects, in upstream's form. vl2.md 8.8."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +12,6 @@ from zt_async.types import MACAddress, NodeAddress
 from zt_async.wire.rules import Rule, RuleType
 
 _U64: Final = (1 << 64) - 1
-_LONGEST_IP: Final = 63
 
 _Values = tuple[int, ...]
 
@@ -41,26 +35,10 @@ def rule_from_json(value: object) -> Rule:
         if unknown:
             raise ValueError(f"has no {unknown[0]!r}")
         for field in fields:
-            operand += field.strict(value)
+            operand += field.read(value)
         return Rule(kind, tuple(operand), _flag(value, "not"), _flag(value, "or"))
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
-
-
-def lenient_rule_from_json(value: object) -> Rule | None:
-    """Read a rule as upstream's controller does: None where it drops the rule, 0 for what it cannot read."""
-    if not isinstance(value, Mapping):
-        return None
-    kind = _BY_NAME.get(_loose_text(value.get("type"), ""))
-    if kind is None or kind in (RuleType.INTEGER_RANGE, RuleType.ACTION_PRIORITY):
-        return None
-    operand: list[int] = []
-    for field in _FIELDS[kind]:
-        values = field.loose(value)
-        if values is None:
-            return None
-        operand += values
-    return Rule(kind, tuple(operand), _loose_flag(value.get("not")), _loose_flag(value.get("or")))
 
 
 def rule_to_json(rule: Rule) -> dict[str, Any]:
@@ -90,11 +68,8 @@ class _Field(Protocol):
     def size(self) -> int:
         """Numbers of the operand."""
 
-    def strict(self, value: Mapping[str, Any]) -> _Values:
+    def read(self, value: Mapping[str, Any]) -> _Values:
         """Raises ValueError."""
-
-    def loose(self, value: Mapping[str, Any]) -> _Values | None:
-        """None where upstream drops the rule."""
 
     def write(self, numbers: _Values) -> dict[str, Any]: ...
 
@@ -118,15 +93,12 @@ class _Number(_OneNumber):
     """What a missing one stands for; None if there has to be one."""
     lowest: int = 0
 
-    def strict(self, value: Mapping[str, Any]) -> _Values:
+    def read(self, value: Mapping[str, Any]) -> _Values:
         number = value.get(self.key, self.default)
         top = (1 << self.bits) - 1
         if type(number) is not int or not self.lowest <= number <= top:
             raise ValueError(f"{self.key} is a number from {self.lowest} to {top}, not {number!r}")
         return (number & top,)
-
-    def loose(self, value: Mapping[str, Any]) -> _Values:
-        return (_loose_number(value.get(self.key), 0) & (1 << self.bits) - 1,)
 
     def write(self, numbers: _Values) -> dict[str, Any]:
         return {self.key: numbers[0]}
@@ -139,13 +111,9 @@ class _Range:
     keys = "start", "end"
     size = 2
 
-    def strict(self, value: Mapping[str, Any]) -> _Values:
-        (start,) = _Number("start", 16).strict(value)
-        return start, *_Number("end", 16, start).strict(value)
-
-    def loose(self, value: Mapping[str, Any]) -> _Values:
-        start = _loose_number(value.get("start"), 0) & 0xFFFF
-        return start, _loose_number(value.get("end"), start) & 0xFFFF
+    def read(self, value: Mapping[str, Any]) -> _Values:
+        (start,) = _Number("start", 16).read(value)
+        return start, *_Number("end", 16, start).read(value)
 
     def write(self, numbers: _Values) -> dict[str, Any]:
         return dict(zip(self.keys, numbers, strict=True))
@@ -157,11 +125,8 @@ class _Node(_OneNumber):
 
     key: str
 
-    def strict(self, value: Mapping[str, Any]) -> _Values:
+    def read(self, value: Mapping[str, Any]) -> _Values:
         return (NodeAddress.parse(_text(value, self.key, "a node address of 10 hexadecimal digits")),)
-
-    def loose(self, value: Mapping[str, Any]) -> _Values:
-        return (_loose_hex(_loose_text(value.get(self.key), "0")) & 0xFFFFFFFFFF,)
 
     def write(self, numbers: _Values) -> dict[str, Any]:
         return {self.key: f"{numbers[0] & 0xFFFFFFFFFF:010x}"}
@@ -170,15 +135,8 @@ class _Node(_OneNumber):
 class _Mac(_OneNumber):
     key = "mac"
 
-    def strict(self, value: Mapping[str, Any]) -> _Values:
+    def read(self, value: Mapping[str, Any]) -> _Values:
         return (MACAddress.parse(_text(value, self.key, "a MAC address of 12 hexadecimal digits")),)
-
-    def loose(self, value: Mapping[str, Any]) -> _Values:
-        digits = _loose_text(value.get(self.key), "0").replace("-", "").replace(":", "").encode()
-        digits = bytes(
-            c if c in b"0123456789abcdefABCDEF" else ord("0") for c in digits[: len(digits) & ~1][:12]
-        )
-        return (int(digits.ljust(12, b"0"), 16),)
 
     def write(self, numbers: _Values) -> dict[str, Any]:
         return {self.key: str(MACAddress(numbers[0]))}
@@ -192,7 +150,7 @@ class _Prefix:
     keys = ("ip",)
     size = 2
 
-    def strict(self, value: Mapping[str, Any]) -> _Values:
+    def read(self, value: Mapping[str, Any]) -> _Values:
         example = "10.0.0.0/8" if self.version is IPv4Address else "fd00::/8"
         what = f"an IP address and the number of its bits that count, such as {example}"
         text = _text(value, "ip", what)
@@ -205,18 +163,6 @@ class _Prefix:
             raise ValueError(f"ip is {what}, not {text!r}")
         return int(ip), int(bits)
 
-    def loose(self, value: Mapping[str, Any]) -> _Values:
-        text = _loose_text(value.get("ip"), "")
-        address, _, bits = text.partition("/")
-        if len(text.encode()) > _LONGEST_IP or not ("." in address or ":" in address):
-            return 0, 0
-        try:
-            ip = int(self.version(address)) if "%" not in address else 0
-        except ValueError:
-            ip = 0
-        top: int = self.version(0).max_prefixlen
-        return ip, min(_loose_number(bits, 0) & 0xFF, top)
-
     def write(self, numbers: _Values) -> dict[str, Any]:
         ip, bits = numbers
         return {"ip": f"{self.version(ip)}/{bits}"}
@@ -228,14 +174,10 @@ class _IcmpCode:
     keys = ("icmpCode",)
     size = 2
 
-    def strict(self, value: Mapping[str, Any]) -> _Values:
+    def read(self, value: Mapping[str, Any]) -> _Values:
         if value.get("icmpCode") is None:
             return 0, 0
-        return *_Number("icmpCode", 8).strict(value), 1
-
-    def loose(self, value: Mapping[str, Any]) -> _Values:
-        code = value.get("icmpCode")
-        return (0, 0) if code is None else (_loose_number(code, 0) & 0xFF, 1)
+        return *_Number("icmpCode", 8).read(value), 1
 
     def write(self, numbers: _Values) -> dict[str, Any]:
         code, counts = numbers
@@ -245,16 +187,8 @@ class _IcmpCode:
 class _Mask(_OneNumber):
     key = "mask"
 
-    def strict(self, value: Mapping[str, Any]) -> _Values:
+    def read(self, value: Mapping[str, Any]) -> _Values:
         return (_hex_or_number(value, self.key),)
-
-    def loose(self, value: Mapping[str, Any]) -> _Values | None:
-        mask = value.get(self.key, 0)
-        if isinstance(mask, str):
-            return (_loose_hex(mask),)
-        return (
-            None if isinstance(mask, bool) or not isinstance(mask, int | float) else (_loose_number(mask, 0),)
-        )
 
     def write(self, numbers: _Values) -> dict[str, Any]:
         return {self.key: f"{numbers[0]:016x}"}
@@ -266,18 +200,15 @@ class _IntegerRange:
     keys = "start", "end", "idx", "little", "bits"
     size = 4
 
-    def strict(self, value: Mapping[str, Any]) -> _Values:
+    def read(self, value: Mapping[str, Any]) -> _Values:
         start, end = _hex_or_number(value, "start"), _hex_or_number(value, "end")
         if not 0 <= end - start < 1 << 32:
             raise ValueError(f"end is start and up to 2^32 - 1 more, not {end - start} more")
-        (index,) = _Number("idx", 16).strict(value)
+        (index,) = _Number("idx", 16).read(value)
         bits = value.get("bits")
         if type(bits) is not int or not 1 <= bits <= 64:
             raise ValueError(f"bits is a number from 1 to 64, not {bits!r}")
         return start, end, index, bits - 1 | (0x80 if _flag(value, "little") else 0)
-
-    def loose(self, value: Mapping[str, Any]) -> None:
-        return None
 
     def write(self, numbers: _Values) -> dict[str, Any]:
         start, end, index, form = numbers
@@ -296,11 +227,8 @@ class _Bucket:
     keys = ("qosBucket",)
     size = 1
 
-    def strict(self, value: Mapping[str, Any]) -> _Values:
-        return _Number("qosBucket", 8).strict(value) if "qosBucket" in value else ()
-
-    def loose(self, value: Mapping[str, Any]) -> None:
-        return None
+    def read(self, value: Mapping[str, Any]) -> _Values:
+        return _Number("qosBucket", 8).read(value) if "qosBucket" in value else ()
 
     def write(self, numbers: _Values) -> dict[str, Any]:
         return {"qosBucket": numbers[0]} if numbers else {}
@@ -312,10 +240,7 @@ class _NoLength:
     keys: tuple[str, ...] = ()
     size = 1
 
-    def strict(self, value: Mapping[str, Any]) -> _Values:
-        return (0,)
-
-    def loose(self, value: Mapping[str, Any]) -> _Values:
+    def read(self, value: Mapping[str, Any]) -> _Values:
         return (0,)
 
     def write(self, numbers: _Values) -> dict[str, Any]:
@@ -366,9 +291,6 @@ _FIELDS: Final[dict[int, tuple[_Field, ...]]] = {
 }
 _BY_NAME: Final = {kind.name: kind for kind in RuleType}
 
-# Our own users
-
-
 _DIGITS: Final = re.compile("[0-9]{1,3}")
 
 
@@ -393,50 +315,3 @@ def _hex_or_number(value: Mapping[str, Any], key: str) -> int:
     if type(number) is not int or not 0 <= number <= _U64:
         raise ValueError(f"{key} is up to 16 hexadecimal digits, or a number, not {number!r}")
     return number
-
-
-# What upstream's controller makes of any value
-
-
-def _loose_number(value: object, default: int) -> int:
-    match value:
-        case int():
-            return int(value) & _U64
-        case float():
-            return int(value) & _U64 if math.isfinite(value) else 0
-        case str():
-            found = re.match(r"\s*([+-]?)([0-9]+)", value)
-            return _signed(found[1], int(found[2][:40])) if found else 0
-    return default
-
-
-def _loose_hex(text: str) -> int:
-    found = re.match(r"\s*([+-]?)(?:0[xX](?=[0-9a-fA-F]))?([0-9a-fA-F]+)", text)
-    return _signed(found[1], int(found[2][:40], 16)) if found else 0
-
-
-def _signed(sign: str, number: int) -> int:
-    """What becomes of a number of too many bits, or a negative one."""
-    if number > _U64:
-        return _U64
-    return -number & _U64 if sign == "-" else number
-
-
-def _loose_text(value: object, default: str) -> str:
-    match value:
-        case str():
-            return value
-        case int() | float():
-            return str(_loose_number(value, 0))
-    return default
-
-
-def _loose_flag(value: object) -> bool:
-    match value:
-        case bool():
-            return value
-        case int() | float():
-            return bool(_loose_number(value, 0))
-        case str():
-            return value[:1] in ("1", "t", "T")
-    return False
