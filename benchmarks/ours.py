@@ -89,13 +89,14 @@ class UdpEcho(asyncio.DatagramProtocol):
 
 
 class UdpClient(asyncio.DatagramProtocol):
-    """Waits for one datagram at a time."""
+    """Waits for one datagram at a time; those given up come too late to count."""
 
     def __init__(self) -> None:
         self.expected: asyncio.Future[bytes] | None = None
+        self.given_up: set[bytes] = set()
 
     def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
-        if self.expected and not self.expected.done():
+        if self.expected and not self.expected.done() and data not in self.given_up:
             self.expected.set_result(data)
 
 
@@ -212,6 +213,7 @@ class Peer:
         for i in range(count):
             message = (seed + i).to_bytes(8, "little")[:size].ljust(size, b"x")
             client.expected = loop.create_future()
+            client.given_up.discard(message)
             began = time.perf_counter()
             transport.sendto(message)
             try:
@@ -219,6 +221,7 @@ class Peer:
                     reply = await client.expected
             except TimeoutError:
                 lost += 1
+                client.given_up.add(message)
                 continue
             if reply == message:
                 us.append((time.perf_counter() - began) * 1e6)
@@ -235,12 +238,12 @@ class Peer:
             started = time.perf_counter()
             try:
                 reader, writer = await self.node.open_connection(ip, port)
-                writer.write(b"x")
-                await reader.readexactly(1)
-                us.append((time.perf_counter() - started) * 1e6)
-                writer.close()
-            except OSError as e:
-                failed, error = failed + 1, e.errno or 0
+                with contextlib.closing(writer):
+                    writer.write(b"x")
+                    await reader.readexactly(1)
+                    us.append((time.perf_counter() - started) * 1e6)
+            except (OSError, EOFError) as e:
+                failed, error = failed + 1, getattr(e, "errno", None) or 0
         took = time.monotonic() - began
         return {"done": len(us), "failed": failed, "errno": error, "seconds": took, **percentiles(us)}
 
