@@ -90,6 +90,15 @@ def test_an_older_syn_is_only_acknowledged(timestamps):
     s.expect(Seg(".", 2, 2))
 
 
+def test_a_connection_from_time_wait_knows_the_mtu_of_today():
+    s = Script().in_state(State.TIME_WAIT)
+    s.interface.set_mtu(1400, s.now)
+    s.stack.listen_tcp(("::", s.own_port), now=s.now)
+    s.send(Seg("S", 10))
+    assert [segment.flags for segment in s.collect()] == ["S."]
+    assert s.last.options.mss == 1340
+
+
 def test_a_newer_syn_for_nobody_is_reset():
     s = Script().in_state(State.TIME_WAIT)
     s.send(Seg("S", 3))
@@ -208,6 +217,18 @@ def test_close_with_linger_resets_when_the_time_is_over():
     assert sent[-1][0] == pytest.approx(5)
     assert s.connection.state is State.CLOSED
     assert s.stack.next_timer() is None
+
+
+def test_lingering_ends_when_all_was_taken():
+    s = Script().established(options=TcpOptions(linger=5.0))
+    s.connection.close()
+    s.collect()
+    s.pass_time(0.1)
+    s.send(Seg(".", 1, 2))
+    s.wait(30)
+    assert s.connection.state is State.FIN_WAIT_2
+    s.send(Seg("F.", 1, 2))
+    s.expect(Seg(".", 2, 2))
 
 
 def test_options_are_checked():

@@ -66,6 +66,10 @@ class Flow:
         self.max_payload = mtu - (ipv6.HEADER_SIZE if ip.is_ipv6(self.source) else ipv4.HEADER_SIZE)
         """Of an unfragmented packet, upper-layer header included."""
 
+    def path_changed(self, now: float) -> None:
+        """The MTU of the interface or of the path changed."""
+        self.set_mtu(self.interface.path_mtu(self.destination, now))
+
     def header(self, length: int) -> bytes:
         """The IP header of a packet with ``length`` bytes of payload."""
         if length != self._cached_length:

@@ -314,6 +314,8 @@ class TcpConnection(Socket):
             owes_ack = self.receiver.ack_now
             self._let_go()
             self.receiver.ack_now = owes_ack
+        elif new is State.FIN_WAIT_2:
+            self._close_at = inf  # all was taken, so the time to linger is over
         elif new is State.CLOSED:
             self.end(None)
         self._host.mark_ready(self)
@@ -350,8 +352,7 @@ class TcpConnection(Socket):
 
     def path_changed(self, now: float) -> None:
         """The MTU of the interface or of the path changed: cut segments as it wants them."""
-        flow = self.flow
-        flow.set_mtu(flow.interface.path_mtu(flow.destination, now))
+        self.flow.path_changed(now)
         self.fit_path()
         self._host.schedule(self)
 

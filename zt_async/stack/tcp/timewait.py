@@ -60,7 +60,8 @@ class TimeWait:
             self._acknowledge(now)
 
     def path_changed(self, now: float) -> None:
-        """Its segments are small."""
+        """For a connection that follows; the segments sent from here are small."""
+        self.flow.path_changed(now)
 
     def fail(self, code: int) -> None:
         """The interface or the address is gone."""
