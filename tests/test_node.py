@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 from hypothesis import given, settings
@@ -26,8 +27,9 @@ from zt_async.events import (
 from zt_async.node import Node
 from zt_async.testing import Link, SimClock, seeded_context
 from zt_async.testing.identities import throwaway_identity
-from zt_async.types import NetworkId
+from zt_async.types import NetworkId, Route
 from zt_async.vl2.addressing import member_mac, sixplane
+from zt_async.wire.network_config import NetworkConfig
 
 BAD = Link(loss=0.05, delay=0.02, jitter=0.01, reorder=0.1, duplicate=0.05)
 
@@ -117,6 +119,28 @@ def test_ones_own_address_reaches_oneself():
     lan.transfer(node, node, 50_000)
     lan.echo(node, node, [0, 1, 1400, 2700])
     assert lan.net.counts["sent"] < 10  # nothing of it left the node
+
+
+def test_addresses_and_routes_that_no_host_can_use_are_left_out():
+    node = alone()
+    number = NetworkId(0x8056C2E21C000001)
+    good = Route(ip_network("10.9.0.0/16"), ip_address("10.1.0.1"))
+    config = NetworkConfig(
+        network_id=number,
+        issued_to=node.address,
+        addresses=(ip_interface("10.1.0.5/16"), ip_interface("fd00::5/64"), ip_interface("240.0.0.5/8")),
+        routes=(
+            Route(ip_network("10.8.0.0/16"), ip_address("fd00::1")),
+            Route(ip_network("fd01::/64"), ip_address("::ffff:10.1.0.1")),
+            good,
+        ),
+    )
+    node.join(number, 0.0, config.encode())
+    assert node.stack.counters["assigned address unusable"] == 1
+    assert node.stack.counters["assigned route unusable"] == 1
+    assert good in node.network(number).routes
+    assert node.network(number).status == NetworkStatus.OK
+    node.flights_to_send(0.0)
 
 
 @settings(max_examples=60, deadline=None)

@@ -67,7 +67,10 @@ class _Card:
             stack.remove_route(self._routes.pop(route))
         for route in applied.routes:
             if route not in self._routes:
-                self._routes[route] = stack.add_route(route.target, interface, route.via, route.metric)
+                try:
+                    self._routes[route] = stack.add_route(route.target, interface, route.via, route.metric)
+                except ValueError:
+                    stack.counters["assigned route unusable"] += 1
 
 
 class Node:
