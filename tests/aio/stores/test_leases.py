@@ -7,6 +7,7 @@ import pytest
 import pytest_asyncio
 
 from zt_async.aio.stores.lease import lease_clock
+from zt_async.crypto.identity import Identity
 from zt_async.errors import FenceLost, IdentityError, StoreError
 from zt_async.testing import throwaway_identity
 
@@ -76,6 +77,21 @@ async def test_identities_are_kept_with_their_secrets_and_shown_without(open_sto
     assert await store.remove_identity(ONE.address)
     assert not await store.remove_identity(ONE.address)
     assert [status.identity for status in await store.identities()] == [TWO]
+
+
+async def test_many_add_an_identity_at_the_same_time(open_store):
+    stores = [await open_store() for _ in range(4)]
+    for identity in (ONE, TWO):
+        await asyncio.gather(*(store.add_identity(identity) for store in stores))
+    assert [status.identity for status in await stores[0].identities()] == [ONE, TWO]
+
+
+async def test_another_identity_of_the_same_address_is_refused(open_store):
+    store = await open_store()
+    await store.add_identity(ONE)
+    with pytest.raises(StoreError, match=f"another identity of the address {ONE.address}"):
+        await store.add_identity(Identity(ONE.address, TWO.public_key, bytes(64)))
+    assert [status.identity for status in await store.identities()] == [ONE]
 
 
 async def test_no_secret_is_told(open_store, caplog):
@@ -194,6 +210,21 @@ async def test_an_identity_that_is_removed_ends_its_lease(open_store):
     await store.add_identity(ONE)
     await store.release(lease)
     assert (await soon(store.acquire())).token != lease.token
+
+
+async def test_who_is_removed_and_added_again_is_nobodys_before_its_lease_is_over(expiring):
+    """Its holder hears of it when it next renews, and is online with it until then."""
+    store, other = expiring
+    lease = await store.acquire()
+    assert await other.remove_identity(ONE.address)
+    assert await other.identities() == []
+    with pytest.raises(StoreError, match="no identity"):
+        await other.acquire(ONE.address)
+    await other.add_identity(ONE)
+    successor = await soon(other.acquire(ONE.address))
+    assert lease_clock() > lease.deadline
+    assert successor.identity.secret_text() == ONE.secret_text()
+    await other.release(successor)
 
 
 async def test_a_lease_ends_unless_it_is_renewed(expiring):

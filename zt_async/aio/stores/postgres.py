@@ -33,7 +33,7 @@ ERRORS: Final[dict[str, type[StoreError]]] = {"C": Conflict, "F": FenceLost, "E"
 ACQUIRE: Final = """
 WITH free AS (
     SELECT address FROM identity
-    WHERE ($1::text IS NULL OR address = $1) AND expires <= clock_timestamp()
+    WHERE ($1::text IS NULL OR address = $1) AND secret <> '' AND expires <= clock_timestamp()
     ORDER BY expires LIMIT 1 FOR UPDATE SKIP LOCKED
 )
 UPDATE identity SET
@@ -42,7 +42,7 @@ FROM free WHERE identity.address = free.address RETURNING secret, token
 """
 SOONEST: Final = """
 SELECT count(*), min(extract(epoch FROM expires - clock_timestamp()))::float8 FROM identity
-WHERE $1::text IS NULL OR address = $1
+WHERE ($1::text IS NULL OR address = $1) AND secret <> ''
 """
 RENEW: Final = """
 UPDATE identity SET expires = clock_timestamp() + make_interval(secs => $2) WHERE token = $1 RETURNING true
@@ -50,6 +50,15 @@ UPDATE identity SET expires = clock_timestamp() + make_interval(secs => $2) WHER
 RELEASE: Final = """
 UPDATE identity SET token = nextval('turn'), holder = NULL, expires = 'epoch' WHERE token = $1
 """
+ADD: Final = """
+INSERT INTO identity (address, public, secret) VALUES ($1, $2, $3)
+ON CONFLICT (address) DO UPDATE SET public = $2, secret = $3 WHERE identity.secret = ''
+"""
+REMOVE: Final = """
+UPDATE identity SET public = '', secret = '', token = nextval('turn'), holder = NULL
+WHERE address = $1 AND secret <> ''
+"""
+"""What stays is until when somebody may be online with it, lest another is who gets it by being added again."""
 
 TTL: Final = 5.0  # s
 PATIENCE: Final = 10.0  # s that a call waits for a server that restarts
@@ -212,30 +221,24 @@ class PostgresStore:
         return nullcontext()
 
     async def add_identity(self, identity: Identity) -> None:
-        public = await self._pool.run(
-            lambda connection: connection.fetchval(
-                "WITH new AS (INSERT INTO identity (address, public, secret) VALUES ($1, $2, $3)"
-                " ON CONFLICT (address) DO NOTHING RETURNING public)"
-                " SELECT public FROM new UNION ALL SELECT public FROM identity WHERE address = $1",
-                str(identity.address),
-                str(identity),
-                identity.secret_text(),
-            )
-        )
-        if public != str(identity):
-            raise StoreError(f"the database has another identity of the address {identity.address}")
+        address, public, secret = str(identity.address), str(identity), identity.secret_text()
+
+        async def add(connection: Any) -> Any:
+            await connection.execute(ADD, address, public, secret)
+            return await connection.fetchval("SELECT public FROM identity WHERE address = $1", address)
+
+        if await self._pool.run(add) != public:
+            raise StoreError(f"the database has another identity of the address {address}")
 
     async def remove_identity(self, address: NodeAddress) -> bool:
-        done: str = await self._pool.run(
-            lambda connection: connection.execute("DELETE FROM identity WHERE address = $1", str(address))
-        )
-        return done != "DELETE 0"
+        done: str = await self._pool.run(lambda connection: connection.execute(REMOVE, str(address)))
+        return done != "UPDATE 0"
 
     async def identities(self) -> list[IdentityStatus]:
         rows = await self._pool.run(
             lambda connection: connection.fetch(
                 "SELECT public, holder, extract(epoch FROM expires - clock_timestamp())::float8 AS remaining"
-                " FROM identity ORDER BY address"
+                " FROM identity WHERE secret <> '' ORDER BY address"
             )
         )
         return [
