@@ -194,7 +194,8 @@ async def test_moons(api):
     assert shown["signature"] == moon.signature.hex()
     assert shown["updatesMustBeSignedBy"] == moon.update_key.hex()
     assert shown["roots"] == [{"identity": str(root.identity), "stableEndpoints": [f"{api.world.ip(0)}/1"]}]
-    assert await api.delete(path) == {"result": True}
+    assert await api.get(f"/moon/{shown['id']}") == shown
+    assert await api.delete(f"/moon/{shown['id'].upper()}") == {"result": True}
     assert (await api.ask("DELETE", path)).status == 404
     assert await api.get("/moon") == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from string import hexdigits
 from typing import Any, TypeAlias, TypeVar
 
 from zt_async.aio.controller import Controller
@@ -14,7 +15,7 @@ from zt_async.service.replies import ApiError
 from zt_async.types import NetworkId, NodeAddress
 
 Json: TypeAlias = Any
-NumberT = TypeVar("NumberT", NetworkId, NodeAddress)
+NumberT = TypeVar("NumberT", bound=int)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +64,17 @@ class Call:
     @property
     def moon_id(self) -> int:
         """Of the path. Raises ApiError."""
-        moon_id = int(_parsed(NodeAddress.parse, self.path["moon_id"]))
-        if not moon_id:
-            raise ApiError(404, "no moon has the ID 0")
-        return moon_id
+        return _parsed(parse_moon_id, self.path["moon_id"])
 
 
 Handler: TypeAlias = Callable[[Call], Awaitable[Json]]
+
+
+def parse_moon_id(text: str) -> int:
+    """Read ten digits, as paths have them, or the sixteen that a moon's object has. Raises ValueError."""
+    if len(text) not in (10, 16) or not set(text) <= set(hexdigits) or not int(text, 16):
+        raise ValueError(f"a moon's ID is 10 or 16 hexadecimal digits, and not zero: {text!r}")
+    return int(text, 16)
 
 
 def _parsed(parse: Callable[[str], NumberT], text: str) -> NumberT:

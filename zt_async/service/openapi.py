@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from zt_async.service.node_json import VERSION
-from zt_async.service.schemas import NETWORK_ID, NODE_ADDRESS, SCHEMAS, Schema, ref
+from zt_async.service.schemas import MOON_ID, NETWORK_ID, NODE_ADDRESS, SCHEMAS, Schema, ref
 from zt_async.service.table import OPERATIONS, Access, Operation
 
 PATH: Final = "/openapi.json"
@@ -16,7 +16,7 @@ _NAME: Final = re.compile(r"\{(\w+)\}")
 _PARTS: Final[dict[str, tuple[str, Schema]]] = {
     "network_id": ("The ID of a network", NETWORK_ID),
     "address": ("The address of a node", NODE_ADDRESS),
-    "moon_id": ("The ID of a moon", NODE_ADDRESS),
+    "moon_id": ("The ID of a moon", MOON_ID),
 }
 _TOKENS: Final[list[dict[str, list[str]]]] = [{"header": []}, {"bearer": []}, {"parameter": []}]
 _SECURITY: Final[dict[Access, list[dict[str, list[str]]]]] = {

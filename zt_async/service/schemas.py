@@ -22,6 +22,7 @@ MILLISECONDS: Final[Schema] = {
 }
 NODE_ADDRESS: Final[Schema] = {"type": "string", "pattern": "^[0-9a-fA-F]{10}$"}
 NETWORK_ID: Final[Schema] = {"type": "string", "pattern": "^[0-9a-fA-F]{16}$"}
+MOON_ID: Final[Schema] = {"type": "string", "pattern": "^([0-9a-fA-F]{10}|[0-9a-fA-F]{16})$"}
 IP: Final[Schema] = {"type": "string", "description": "IPv4 or IPv6 address"}
 PREFIX: Final[Schema] = {"type": "string", "description": "ip/length"}
 ENDPOINT: Final[Schema] = {"type": "string", "description": "ip/port"}
