@@ -31,16 +31,20 @@ def test_create(done, zt, network):
     row = done("controller", "networks").splitlines()[2]
     assert row.split() == [network, "mine", "private", "0", "0", "10.9.0.0/24"]
     assert [each["id"] for each in json.loads(done("controller", "networks", "--json"))] == [network]
-    taken = zt("controller", "create", "--id", network)
-    assert taken.exit_code == 1
-    assert f"there is a network {network} already" in taken.stderr
+    for taken_id in (network, network.upper()):
+        taken = zt("controller", "create", "--id", taken_id)
+        assert taken.exit_code == 1
+        assert f"there is a network {network} already" in taken.stderr
+    assert json.loads(done("controller", "network", network, "--json")) == made
     other = json.loads(done("controller", "create", "--id", f"{network[:10]}000001", "--public", "-j"))
     assert other["private"] is False
     assert json.loads(done("controller", "delete", other["id"], "-j")) == other
 
 
 def test_mistakes_in_networks(zt):
-    assert zt("controller", "create", "--subnet", "10.0.0.0/33").exit_code == 2
+    for wrong in (("--subnet", "10.0.0.0/33"), ("--subnet", "10.0.0.1"), ("--id", "x y"), ("--id", "..")):
+        assert zt("controller", "create", *wrong).exit_code == 2
+    assert json.loads(zt("controller", "networks", "--json").stdout) == []
     elsewhere = zt("controller", "create", "--id", "8056c2e21c000001")
     assert elsewhere.exit_code == 1
     assert "has to begin with the address of its controller" in elsewhere.stderr
@@ -68,11 +72,43 @@ def test_set(done, zt, network):
     assert "1400" in done("controller", "set", network, "mtu=1400")
     wrong = zt("controller", "set", network, "name=other", "mtu=large")
     assert (wrong.exit_code, wrong.stderr) == (1, "zt: mtu is a whole number, not 'large'\n")
-    unknown = zt("controller", "set", network, "mut=1400")
-    assert unknown.exit_code == 1
-    assert "a network has no mut; it has id, " in unknown.stderr
-    assert zt("controller", "set", network, "mtu").exit_code == 2
+    for wrong in ("mut=1400", "id=8056c2e21c000001", "revision=9", "rulesSource=x", "mtu", "=1"):
+        assert zt("controller", "set", network, wrong).exit_code == 2, wrong
+    assert zt("controller", "set", "8056c2e21c000001", "mtu=1400").exit_code == 1
     assert json.loads(done("controller", "network", network, "-j")) == changed
+    for text in ("NaN", "-Infinity", "[" * 9999, "a=b", ""):
+        answered = zt("controller", "set", network, f"name={text}", "-j")
+        if len(text) < 128:
+            assert json.loads(answered.stdout)["name"] == text
+        else:
+            assert (answered.exit_code, answered.stderr[:20]) == (1, "zt: name is at most ")
+
+
+def test_names_are_no_commands_to_the_terminal(done, network):
+    name = "\x1b[31mred\x07\x9b2J\nline"
+    done("controller", "set", network, f"name={json.dumps(name)}")
+    done("controller", "authorize", network, MEMBER)
+    for command in (("network", network), ("networks",), ("networks", "--json"), ("network", network, "-j")):
+        text = done("controller", *command)
+        assert "red" in text
+        assert all(line.isprintable() for line in text.split("\n"))
+    assert json.loads(done("controller", "network", network, "-j"))["name"] == name
+    plain = done("controller", "set", network, "name=café", "-j")
+    assert "café" in plain
+
+
+def test_options_before_the_command_are_not_taken_for_its_own(zt, network, tmp_path):
+    """Else another controller would be asked than was meant."""
+    for option in (
+        ("--home", tmp_path),
+        ("--store", "x.db"),
+        ("--api", "127.0.0.1:1"),
+        ("-D", tmp_path),
+        ("-j",),
+    ):
+        refused = zt("controller", *option, "members", network)
+        assert (refused.exit_code, refused.stdout) == (2, ""), option
+        assert "goes after the command" in refused.stderr
 
 
 def test_rules(done, zt, network, tmp_path):

@@ -3,6 +3,10 @@
 import json
 import re
 
+import pytest
+
+from zt_async import __version__
+
 AD_HOC = "ff1b581b58000000"
 CONTROLLED = "8056c2e21c000001"
 MOON = "0123456789"
@@ -82,12 +86,15 @@ def test_moons(done, zt):
     assert done("orbit", MOON, "89e92ceee5") == f"moon {MOON}: waiting for it\n"
     assert json.loads(done("orbit", MOON, "89e92ceee5", "-j"))["waiting"] is True
     assert json.loads(done("moons", "--json")) == []
-    assert done("deorbit", MOON) == f"moon {MOON} is not used any more\n"
-    assert zt("deorbit", MOON).exit_code == 1
+    assert done("deorbit", f"000000{MOON}") == f"moon {MOON} is not used any more\n"
+    for moon in (MOON, "0123456789abcdef"):
+        unknown = zt("deorbit", moon)
+        assert (unknown.exit_code, "does not use a moon" in unknown.stderr) == (1, True)
+    assert zt("deorbit", f"00{MOON}").exit_code == 2
 
 
 def test_the_version(done):
-    assert re.fullmatch(r"\d+\.\d+\.\d+\n", done("--version"))
+    assert done("--version") == f"{__version__}\n"
 
 
 # Mistakes
@@ -128,7 +135,25 @@ def test_the_api_by_address(zt, tmp_path, service):
     wrong = zt("status", "--api", place, "--token", "wrong", home=tmp_path)
     assert (wrong.exit_code, wrong.stderr) == (1, "zt: this is not the token in authtoken.secret\n")
     assert service.token not in wrong.output
-    for nowhere in ("127.0.0.1", "127.0.0.1:x", ":1", "127.0.0.1:70000", "127.0.0.1:-1"):
+    for nowhere in (
+        *("127.0.0.1", "127.0.0.1:x", ":1", "127.0.0.1:70000", "127.0.0.1:-1"),
+        *("fe80::1", "::1:1", "[::1:1", "[]:1", "http://127.0.0.1:1", "a b:1"),
+    ):
         result = zt("status", "--api", nowhere, "--token", "x")
         assert result.exit_code == 2
         assert "HOST:PORT" in result.output
+
+
+@pytest.mark.parametrize(
+    "token", ["two\nlines-of-it", "a\0secret", "ein-geh\N{LATIN SMALL LETTER E WITH ACUTE}imnis"]
+)
+def test_a_token_is_never_shown(zt, tmp_path, service, token):
+    (tmp_path / "authtoken.secret").write_text(token)
+    place = ("--api", service.url.removeprefix("http://"))
+    for given in ((), ("--token", token)):
+        result = zt("status", *place, *given, home=tmp_path)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "token" in result.stderr
+        assert "lines-of-it" not in result.stderr
+        assert "secret" not in result.stderr.replace("authtoken.secret", "")
+        assert "ein-" not in result.stderr

@@ -12,8 +12,11 @@ import pytest
 import pytest_asyncio
 from typer.testing import CliRunner
 
+from zt_async.aio.stores.memory import MemoryStore
 from zt_async.cli.app import app
 from zt_async.cli.client import Client
+from zt_async.cli.failures import Failure
+from zt_async.cli.run import options, run_node
 from zt_async.testing import private_world
 
 pytestmark = pytest.mark.timeout(120)
@@ -133,6 +136,22 @@ async def test_a_controller_and_a_member(processes, tmp_path):
     await until(lambda: joined(member_home), lambda found: found["status"] == "ACCESS_DENIED")
 
 
+class NotUnderstood(MemoryStore):
+    async def watch(self, controller):
+        raise ValueError("not understood")
+        yield
+
+
+async def test_a_controller_that_comes_to_its_end_ends_the_command(tmp_path):
+    async with private_world(0) as world:
+        (tmp_path / "planet").write_bytes(world.planet.to_bytes())
+        chosen = options(
+            tmp_path / "home", "none", planet=tmp_path / "planet", bind=[world.ip(1)], loopback=True
+        )
+        with pytest.raises(Failure, match="came to an end: not understood"):
+            await run_node(chosen, NotUnderstood())
+
+
 async def joined(home):
     (network,) = await asyncio.to_thread(Client(home, None, None).get, "/network")
     return network
@@ -191,7 +210,10 @@ def run(*arguments):
     [
         (("controller",), "--store says where networks are kept"),
         (("controller", "--store", "x.db", "--identity", "0123456789"), "--standby"),
+        (("controller", "--store", "x.db", "--standby", "--identity", "01234567"), "10 hexadecimal"),
         (("node", "--api", "9993"), "HOST:PORT"),
+        (("node", "--allow-from", "x"), "'x'"),
+        (("node", "--bind", "x"), "'x'"),
         (("node", "--port", "70000"), "65535"),
         (("node", "--nothing"), "--nothing"),
     ],
@@ -209,7 +231,6 @@ async def test_what_cannot_run_says_why(tmp_path):
         (("controller", "--store", tmp_path, "--home", home, "--bind", "127.0.0.1"), str(tmp_path)),
         (("node", "--home", home, "--planet", tmp_path / "none"), "none: No such file"),
         (("node", "--home", home, "--bind", "1.2.3.4"), "1.2.3.4"),
-        (("node", "--home", home, "--allow-from", "x", "--bind", "127.0.0.1"), "'x'"),
     ]
     for arguments, text in cases:
         process = await spawn(*arguments, stderr=asyncio.subprocess.PIPE)

@@ -6,16 +6,17 @@ from typing import Annotated
 
 import typer
 
+from zt_async import __version__
 from zt_async.cli import controller_commands, node_commands, rules_commands, run, store_commands
-from zt_async.service.node_json import VERSION
+from zt_async.cli.failures import Commands
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
 controller = typer.Typer()
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(".".join(map(str, VERSION)))
+        typer.echo(__version__)
         raise typer.Exit
 
 
@@ -23,9 +24,7 @@ def _show_version(wanted: bool) -> None:
 def zt(
     version: Annotated[
         bool,
-        typer.Option(
-            "--version", callback=_show_version, is_eager=True, help="Show which version peers are told."
-        ),
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version, and end."),
     ] = False,
 ) -> None:
     """ZeroTier in Python: run nodes and controllers, and look after those that run."""

@@ -1,4 +1,4 @@
-"""A client of the local HTTP API."""
+"""What commands that ask a node have: a client of its HTTP API, which shows what was answered."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from zt_async.aio.storage import Kind
 from zt_async.cli.failures import Failure
-from zt_async.cli.options import parse_place
+from zt_async.cli.options import DEFAULT_HOME, Api, AsJson, Home, Token, parse_place
+from zt_async.cli.output import View, show, show_json
 
 TIMEOUT: Final = 60.0  # s
 
@@ -17,11 +18,16 @@ TIMEOUT: Final = 60.0  # s
 class Client:
     """Asks the API of a node: that whose folder is ``home``, or at ``api``."""
 
-    def __init__(self, home: Path, api: str | None, token: str | None) -> None:
+    def __init__(
+        self, home: Home = DEFAULT_HOME, api: Api = None, token: Token = None, as_json: AsJson = False
+    ) -> None:
         """Raises Failure where the folder does not say what is not given."""
         home = home.expanduser()
         self._host, self._port = parse_place(api) if api is not None else ("127.0.0.1", _port(home))
-        self._token = token or _read(home, Kind.AUTH_TOKEN, "--token")
+        self._token = (token or _read(home, Kind.AUTH_TOKEN, "--token")).strip()
+        if not self._token.isprintable():
+            raise Failure("the token has characters in it that no token has")
+        self._as_json = as_json
 
     def get(self, path: str) -> Any:
         return self.ask("GET", path)
@@ -34,14 +40,14 @@ class Client:
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
         """The JSON of an answer. Raises Failure."""
-        where = f"{self._host}:{self._port}"
+        where = f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
         connection = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT)
         try:
             connection.request(
                 method,
                 path,
                 None if body is None else json.dumps(body),
-                {"X-ZT1-Auth": self._token, "Content-Type": "application/json"},
+                {"X-ZT1-Auth": self._token.encode(), "Content-Type": "application/json"},
             )
             response = connection.getresponse()
             data = response.read()
@@ -64,6 +70,13 @@ class Client:
         if answer is None:
             raise Failure(f"what answers at {where} is no node: this is no JSON")
         return answer
+
+    def show(self, answer: object, view: View) -> None:
+        """Show the JSON of an answer, or what people see of it."""
+        if self._as_json:
+            show_json(answer)
+        else:
+            show(view)
 
 
 def _port(home: Path) -> int:

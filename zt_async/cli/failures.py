@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from zt_async.errors import ZeroTierError
 
@@ -14,11 +14,14 @@ class Failure(Exception):
     """What was to be done was not done; the text says why, and what to do."""
 
 
-@contextmanager
-def told() -> Iterator[None]:
-    """Failures of the block are told on standard error, and end the command with status 1."""
-    try:
-        yield
-    except (Failure, ZeroTierError, OSError) as error:
-        typer.echo(f"zt: {error}", err=True)
-        raise typer.Exit(1) from None
+class Commands(TyperGroup):
+    """All commands: their failures are told on standard error, and end them with status 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # nobody reads any more, which needs no words
+        except (Failure, ZeroTierError, OSError) as error:
+            typer.echo(f"zt: {error}", err=True)
+            raise typer.Exit(1) from None

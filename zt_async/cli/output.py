@@ -6,6 +6,7 @@ import io
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 import typer
 from rich import box
@@ -15,32 +16,53 @@ from rich.text import Text
 
 WIDE = 10_000  # columns where nobody looks: programs get whole lines
 
+View: TypeAlias = Table | str
+"""What is shown to people."""
+
 
 def show_json(value: object) -> None:
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    typer.echo(text if _is_plain(text) else json.dumps(value, indent=2))
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
-    """A table, or the text ``empty`` where there are no rows."""
-    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
-    for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(_text(cell)) for cell in row))
-    if table.row_count:
-        _print(table)
+def show(view: View) -> None:
+    """Show it; programs get whole lines, of words alone."""
+    if isinstance(view, str):
+        text = "\n".join(map(_plain, view.split("\n")))
+    elif sys.stdout.isatty():
+        Console(highlight=False).print(view)
+        return
     else:
-        typer.echo(empty)
+        console = Console(file=io.StringIO(), width=WIDE, highlight=False)
+        with console.capture() as captured:
+            console.print(view)
+        text = "\n".join(line.rstrip() for line in captured.get().split("\n")).strip("\n")
+    if text:
+        typer.echo(text)
 
 
-def show_facts(facts: Iterable[tuple[str, object]]) -> None:
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> View:
+    """A table, or the text ``empty`` where there are no rows."""
+    found = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        found.add_row(*map(_cell, row))
+    return found if found.row_count else empty
+
+
+def facts(pairs: Iterable[tuple[str, object]]) -> View:
     """Names and values, a line each."""
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for name, value in facts:
-        table.add_row(Text(name, "bold"), Text(_text(value)))
-    _print(table)
+    found = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in pairs:
+        found.add_row(Text(name, "bold"), _cell(value))
+    return found
 
 
 def colored(word: str, *, good: bool) -> Text:
-    return Text(word, "green" if good else "yellow")
+    return Text(_plain(word), "green" if good else "yellow")
+
+
+def _cell(value: object) -> Text:
+    return value if isinstance(value, Text) else Text(_text(value))
 
 
 def _text(value: object) -> str:
@@ -51,15 +73,13 @@ def _text(value: object) -> str:
             return "yes" if value else "no"
         case list() | tuple():
             return "\n".join(_text(each) for each in value) or "-"
-    return str(value)
+    return _plain(str(value))
 
 
-def _print(table: Table) -> None:
-    """Programs get whole lines, of words alone."""
-    if sys.stdout.isatty():
-        Console(highlight=False).print(table)
-        return
-    console = Console(file=io.StringIO(), width=WIDE, highlight=False)
-    with console.capture() as captured:
-        console.print(table)
-    typer.echo("\n".join(line.rstrip() for line in captured.get().split("\n")).strip("\n"))
+def _plain(text: str) -> str:
+    """Names come from others: nothing in them is a command to the terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _is_plain(text: str) -> bool:
+    return all(line.isprintable() for line in text.split("\n"))

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from zt_async.cli.failures import Failure, told
-from zt_async.cli.output import show_json, show_table
+from zt_async.cli.failures import Failure
+from zt_async.cli.output import show, show_json, table
 from zt_async.controller.rule_language import CompiledRules, compile_rules
 from zt_async.errors import RuleLanguageError
 
@@ -37,8 +37,7 @@ def compile_(
     output: Annotated[Form, typer.Option("--output", "-o", help="What to show.")] = Form.JSON,
 ) -> None:
     """Compile rules to the JSON that controllers take."""
-    with told():
-        compiled = compile_file(file)
+    compiled = compile_file(file)
     if output is Form.JSON:
         show_json(compiled.to_json())
     else:
@@ -65,29 +64,21 @@ def _show_tables(compiled: CompiledRules) -> None:
         _show_rules(
             f"capability {names[capability['id']]} ({capability['id']}{default})", capability["rules"]
         )
-    if compiled.tags_by_name:
-        show_table(
-            ("tag", "ID", "default", "values"),
-            [
-                (
-                    name,
-                    tag["id"],
-                    tag["default"],
-                    [f"{word} = {value}" for word, value in _words(tag).items()],
-                )
-                for name, tag in compiled.tags_by_name.items()
-            ],
-            "",
-        )
+    rows = [
+        (name, tag["id"], tag["default"], [f"{word} = {value}" for word, value in _words(tag)])
+        for name, tag in compiled.tags_by_name.items()
+    ]
+    show(table(("tag", "ID", "default", "values"), rows, ""))
 
 
-def _words(tag: dict[str, Any]) -> dict[str, int]:
-    return {**tag["enums"], **tag["flags"]}
+def _words(tag: dict[str, Any]) -> list[tuple[str, int]]:
+    return [*tag["enums"].items(), *tag["flags"].items()]
 
 
 def _show_rules(title: str, rules: list[dict[str, Any]]) -> None:
-    typer.echo(title)
-    show_table(("", "or", "not", "rule", "of"), [_row(n, rule) for n, rule in enumerate(rules)], "  none\n")
+    show(title)
+    rows = [_row(n, rule) for n, rule in enumerate(rules)]
+    show(table(("", "or", "not", "rule", "of"), rows, "  none\n"))
 
 
 def _row(number: int, rule: dict[str, Any]) -> tuple[object, ...]:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
 
@@ -20,10 +21,14 @@ from zt_async.aio.node import Node
 from zt_async.aio.standby import ControllerService
 from zt_async.aio.start import start
 from zt_async.aio.storage import FileStorage
-from zt_async.cli.failures import Failure, told
-from zt_async.cli.options import DEFAULT_API, DEFAULT_HOME, Home, parse_place
+from zt_async.aio.subscription import EventStream
+from zt_async.cli.failures import Failure
+from zt_async.cli.options import DEFAULT_API, DEFAULT_HOME, Home, parse_place, takes
 from zt_async.config import NodeConfig
+from zt_async.events import ControllerFailed
 from zt_async.service import Service, serve
+from zt_async.service.local_conf import parse_prefixes
+from zt_async.types import IPNetwork
 
 T = TypeVar("T")
 
@@ -58,8 +63,9 @@ class Options:
     api: tuple[str, int] | None
     planet: Path | None
     config: NodeConfig
-    allow_from: tuple[str, ...]
+    allow_from: tuple[IPNetwork, ...]
     as_json: bool
+    verbose: bool
 
     def serve(self, node: Node, controller: Controller | None) -> AbstractAsyncContextManager[Service | None]:
         """The API of a node, where there is to be one; what belongs to it is in the folder itself."""
@@ -71,43 +77,47 @@ class Options:
             node, controller, host=host, port=port, allow_management_from=self.allow_from, storage=kept
         )
 
+    def start_logging(self) -> None:
+        """On standard error."""
+        logging.basicConfig(
+            stream=sys.stderr,
+            level=logging.INFO if self.verbose else logging.WARNING,
+            format="%(asctime)s %(name)s: %(message)s",
+        )
+
     def tell(self, text: str, **facts: object) -> None:
         """Say what happened, with everything that programs want to know."""
         typer.echo(json.dumps(facts) if self.as_json else text)
 
 
 def options(
-    home: Path,
-    api: str,
-    port: int,
-    planet: Path | None,
-    bind: list[str] | None,
-    loopback: bool,
-    allow_from: list[str] | None,
-    as_json: bool,
-    verbose: bool,
+    home: Home = DEFAULT_HOME,
+    api: Listen = DEFAULT_API,
+    port: Port = 0,
+    planet: Planet = None,
+    bind: Bind = None,
+    loopback: Loopback = False,
+    allow_from: AllowFrom = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
 ) -> Options:
     """Check and gather what a command line says. Raises BadParameter."""
     try:
-        config = NodeConfig(port=port, bind=tuple(bind or ()), allow_loopback_paths=loopback)
+        ips = tuple(str(ip_address(ip)) for ip in bind or ())
+        config = NodeConfig(port=port, bind=ips, allow_loopback_paths=loopback)
+        prefixes = parse_prefixes(allow_from or ())
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     place = None if api == "none" else parse_place(api)
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(asctime)s %(name)s: %(message)s",
-    )
-    return Options(home.expanduser(), place, planet, config, tuple(allow_from or ()), as_json)
+    return Options(home.expanduser(), place, planet, config, prefixes, as_json, verbose)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run to its end. Failures are told in a line."""
-    with told():
-        try:
-            return asyncio.run(work)
-        except (ValueError, ImportError) as error:
-            raise Failure(str(error)) from None
+    """Run to its end. Raises Failure for what was given wrong, and what ``work`` raises."""
+    try:
+        return asyncio.run(work)
+    except (ValueError, ImportError) as error:
+        raise Failure(str(error)) from None
 
 
 @asynccontextmanager
@@ -125,35 +135,29 @@ async def until_stopped() -> AsyncIterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-def node(
-    home: Home = DEFAULT_HOME,
-    api: Listen = DEFAULT_API,
-    port: Port = 0,
-    planet: Planet = None,
-    bind: Bind = None,
-    loopback: Loopback = False,
-    allow_from: AllowFrom = None,
-    as_json: AsJson = False,
-    verbose: Verbose = False,
-) -> None:
+@takes(options)
+def node(chosen: Options) -> None:
     """Run a node with its API, until it is interrupted."""
-    run(run_node(options(home, api, port, planet, bind, loopback, allow_from, as_json, verbose)))
+    run(run_node(chosen))
 
 
 async def run_node(chosen: Options, store: str | None = None) -> None:
-    """Run a node, and with a store its controller."""
+    """Run a node, and with a store its controller, until one of them ends."""
+    chosen.start_logging()
     starting = start(chosen.home, roots=chosen.planet, config=chosen.config)
     async with until_stopped() as stopped, starting as node:
+        events = node.events()
         controlling = nullcontext(None) if store is None else node.controller(store)
         async with controlling as controller, chosen.serve(node, controller) as api:
             _tell_running(chosen, node, controller, api)
-            await _first(stopped.wait(), _end_of(node))
+            await _first(stopped.wait(), _end(events))
             node.check_running()
     chosen.tell("stopped", event="stopped")
 
 
 async def run_standby(chosen: Options, store: str, address: str | None) -> None:
     """Be the controller with an identity of the store, whenever the lease on it is ours."""
+    chosen.start_logging()
     service = ControllerService(store, address, path=chosen.home, roots=chosen.planet, config=chosen.config)
     async with until_stopped() as stopped, service:
         while not stopped.is_set():
@@ -193,7 +197,9 @@ async def _first(*works: Coroutine[Any, Any, Any]) -> None:
         task.result()
 
 
-async def _end_of(node: Node) -> None:
-    with node.events() as events:
-        async for _ in events:
-            pass
+async def _end(events: EventStream) -> None:
+    """Wait for the end of a node. Raises Failure if its controller ends before, and would serve no more."""
+    async for event in events:
+        if isinstance(event, ControllerFailed):
+            reason = event.error or type(event.error).__name__
+            raise Failure(f"the controller came to an end: {reason}") from event.error

@@ -15,23 +15,9 @@ from zt_async.aio.stores.directory import export_directory, import_directory
 from zt_async.aio.stores.place import store_at
 from zt_async.aio.stores.sqlite import SqliteStore
 from zt_async.cli.failures import Failure
-from zt_async.cli.options import DEFAULT_API, DEFAULT_HOME, Home, Member, Store
-from zt_async.cli.output import show_json, show_table
-from zt_async.cli.run import (
-    AllowFrom,
-    AsJson,
-    Bind,
-    Listen,
-    Loopback,
-    Options,
-    Planet,
-    Port,
-    Verbose,
-    options,
-    run,
-    run_node,
-    run_standby,
-)
+from zt_async.cli.options import AsJson, Member, Store, node_address, takes
+from zt_async.cli.output import show, show_json, table
+from zt_async.cli.run import Options, options, run, run_node, run_standby
 from zt_async.crypto.identity import Identity
 from zt_async.types import NodeAddress
 
@@ -39,7 +25,9 @@ if TYPE_CHECKING:
     from zt_async.aio.stores.postgres import PostgresStore
 
 
+@takes(options)
 def controller(
+    chosen: Options,
     context: typer.Context,
     store: Annotated[
         str | None,
@@ -49,20 +37,15 @@ def controller(
         bool, typer.Option("--standby", help="Be a controller of the store when no other process is it.")
     ] = False,
     identity: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="With --standby: this controller, instead of any.")
+        str | None,
+        typer.Option(
+            parser=node_address, metavar="ADDRESS", help="With --standby: this controller, instead of any."
+        ),
     ] = None,
-    home: Home = DEFAULT_HOME,
-    api: Listen = DEFAULT_API,
-    port: Port = 0,
-    planet: Planet = None,
-    bind: Bind = None,
-    loopback: Loopback = False,
-    allow_from: AllowFrom = None,
-    as_json: AsJson = False,
-    verbose: Verbose = False,
 ) -> None:
     """Run a controller with its API until it is interrupted; or, with a command, do something with one."""
     if context.invoked_subcommand is not None:
+        _refuse_options(context, context.invoked_subcommand)
         return
     if store is None:
         raise typer.BadParameter(
@@ -70,8 +53,16 @@ def controller(
         )
     if identity is not None and not standby:
         raise typer.BadParameter("--identity goes with --standby; without it the identity is that of --home")
-    chosen = options(home, api, port, planet, bind, loopback, allow_from, as_json, verbose)
     run(_run_standby(store, identity, chosen) if standby else run_node(chosen, store))
+
+
+def _refuse_options(context: typer.Context, command: str) -> None:
+    """Options before a command are not its own: it would ask another node, or another store, than was meant."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is not None and source.name == "COMMANDLINE":
+            option = parameter.opts[0]
+            raise typer.BadParameter(f"{option} goes after the command: zt controller {command} {option} ...")
 
 
 async def _run_standby(store: str, identity: str | None, chosen: Options) -> None:
@@ -109,7 +100,7 @@ def import_(
             counts = {"networks": imported.networks, "members": imported.members}
             show_json({**counts, "ignored": imported.ignored})
             return
-        typer.echo(f"imported {imported.networks} networks with {imported.members} members")
+        show(f"imported {imported.networks} networks with {imported.members} members")
         for name in imported.ignored:
             typer.echo(f"passed over {name}", err=True)
 
@@ -149,18 +140,16 @@ def identities(store: Store, as_json: AsJson = False) -> None:
                 ]
             )
             return
-        show_table(
-            ("controller", "online in", "for at least"),
-            [
-                (
-                    status.identity.address,
-                    status.holder,
-                    None if status.remaining is None else f"{status.remaining:.1f} s",
-                )
-                for status in found
-            ],
-            "there are no identities; 'zt controller add-identity' adds one",
-        )
+        rows = [
+            (
+                status.identity.address,
+                status.holder,
+                None if status.remaining is None else f"{status.remaining:.1f} s",
+            )
+            for status in found
+        ]
+        none = "there are no identities; 'zt controller add-identity' adds one"
+        show(table(("controller", "online in", "for at least"), rows, none))
 
     run(work())
 
