@@ -4,6 +4,7 @@ from ipaddress import ip_interface, ip_network
 
 from hypothesis import strategies as st
 
+from tests.wire.rules import rules as any_rule
 from zt_async.types import DNS, MACAddress, MulticastGroup, NetworkId, NodeAddress, Route
 from zt_async.wire.credentials import (
     Capability,
@@ -17,7 +18,6 @@ from zt_async.wire.credentials import (
     Thing,
 )
 from zt_async.wire.network_config import NetworkConfig, SingleSignOn
-from zt_async.wire.rules import Rule, RuleType
 
 u8, u16, u32, u64 = (st.integers(0, (1 << bits) - 1) for bits in (8, 16, 32, 64))
 times = st.integers(-(1 << 63), (1 << 63) - 1)
@@ -28,19 +28,7 @@ macs = st.integers(0, (1 << 48) - 1).map(MACAddress)
 groups = st.builds(MulticastGroup, macs, u32)
 signatures = st.binary(min_size=96, max_size=96)
 
-
-def _rules(kinds, *operand):
-    return st.builds(Rule, st.sampled_from(kinds), st.tuples(*operand), st.booleans(), st.booleans())
-
-
-rules = st.lists(
-    _rules([RuleType.ACTION_DROP, RuleType.ACTION_ACCEPT, RuleType.ACTION_BREAK])
-    | _rules([RuleType.MATCH_IP_DEST_PORT_RANGE, RuleType.MATCH_FRAME_SIZE_RANGE], u16, u16)
-    | _rules([RuleType.MATCH_TAGS_EQUAL, RuleType.MATCH_TAG_SENDER], u32, u32)
-    | _rules([RuleType.MATCH_CHARACTERISTICS], u64),
-    max_size=5,
-).map(tuple)
-
+rules = st.lists(any_rule, max_size=5).map(tuple)
 qualifiers = st.lists(st.builds(Qualifier, u64, u64, u64), max_size=8).map(lambda q: tuple(sorted(q)))
 coms = st.builds(CertificateOfMembership, qualifiers) | st.builds(
     CertificateOfMembership, qualifiers, nodes, signatures
