@@ -102,6 +102,15 @@ def test_a_ping_fails_by_icmp():
     assert s.stack.take_ready() == [ping]
 
 
+@pytest.mark.parametrize(("family", "largest"), [(6, 65527), (4, 65507)])
+def test_a_ping_may_be_too_large(family, largest):
+    s = Script(family=family, config={"max_pings": 1})
+    with pytest.raises(OSError) as caught:
+        s.stack.ping(s.remote, bytes(largest + 1), now=s.now)
+    assert caught.value.errno == errno.EMSGSIZE
+    s.stack.ping(s.remote, bytes(largest), now=s.now)
+
+
 def test_pings_are_bounded_and_can_be_cancelled():
     s = Script(config={"max_pings": 2})
     first, _ = (s.stack.ping(REMOTE, now=s.now) for _ in range(2))

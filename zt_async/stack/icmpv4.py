@@ -37,10 +37,10 @@ class Icmpv4Layer:
         self._pings = pings
 
     def ping(self, flow: Flow, remote: str, payload: bytes, now: float) -> Ping:
-        """Send an echo request. Raises OSError: ENOBUFS when too many wait, EACCES for a broadcast address."""
+        """Send an echo request. Raises OSError: EACCES for a broadcast address, and as :meth:`PingTable.add` does."""
         if flow.is_broadcast:
             raise os_error(errno.EACCES)
-        ping, echo = self._pings.add(flow.interface, remote, payload, now)
+        ping, echo = self._pings.add(flow, remote, payload, now)
         self._ip.send(flow, icmpv4.Message(icmpv4.ECHO_REQUEST, 0, echo.encode()).encode(), now)
         return ping
 

@@ -36,8 +36,8 @@ class Icmpv6Layer:
         self._pings = pings
 
     def ping(self, flow: Flow, remote: str, payload: bytes, now: float) -> Ping:
-        """Send an echo request. Raises OSError(ENOBUFS) when too many wait."""
-        ping, echo = self._pings.add(flow.interface, remote, payload, now)
+        """Send an echo request. Raises OSError as :meth:`PingTable.add` does."""
+        ping, echo = self._pings.add(flow, remote, payload, now)
         message = icmpv6.Message(icmpv6.ECHO_REQUEST, 0, echo.encode())
         self._ip.send(flow, message.encode(flow.source, flow.destination), now)
         return ping

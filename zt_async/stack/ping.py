@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator
 
+from zt_async.stack.flow import Flow
 from zt_async.stack.host import Host, Socket, os_error
 from zt_async.stack.interface import Interface
 from zt_async.wire.icmpv6 import Echo
+
+_MAX_PAYLOAD = {16: 65527, 4: 65507}  # by the size of an address
 
 _Key = tuple[int, int]
 
@@ -56,8 +59,13 @@ class PingTable:
     def __iter__(self) -> Iterator[Ping]:
         return iter(self._waiting.values())
 
-    def add(self, interface: Interface, remote: str, payload: bytes, now: float) -> tuple[Ping, Echo]:
-        """Begin to wait, and what to send. Raises OSError(ENOBUFS) when too many wait."""
+    def add(self, flow: Flow, remote: str, payload: bytes, now: float) -> tuple[Ping, Echo]:
+        """Begin to wait, and what to send.
+
+        Raises OSError: ENOBUFS when too many wait, EMSGSIZE beyond 65527 bytes, or 65507 with IPv4.
+        """
+        if len(payload) > _MAX_PAYLOAD[len(flow.source)]:
+            raise os_error(errno.EMSGSIZE)
         waiting = self._waiting
         if len(waiting) >= self._host.config.max_pings:
             raise os_error(errno.ENOBUFS)
@@ -65,7 +73,7 @@ class PingTable:
         while not key[0] or key in waiting:
             number = int.from_bytes(self._host.context.random_bytes(4), "big")
             key = (number >> 16, number & 0xFFFF)
-        ping = waiting[key] = Ping(lambda: waiting.pop(key, None), interface, remote, payload, now)
+        ping = waiting[key] = Ping(lambda: waiting.pop(key, None), flow.interface, remote, payload, now)
         return ping, Echo(*key, payload)
 
     def receive_reply(self, echo: Echo, now: float) -> bool:
