@@ -86,6 +86,13 @@ def test_endpoints_that_share_a_port_share_the_remotes():
     assert not remotes[0] & remotes[1]
 
 
+@pytest.mark.parametrize(("port", "error"), [(0, OSError), (-1, ValueError), (65536, ValueError)])
+def test_where_nothing_can_be_sent(port, error):
+    network, a, b = two_hosts()
+    with pytest.raises(error, match="port"):
+        a.stack.open_udp(now=network.now).send(b"x", (b.address, port), now=network.now)
+
+
 def test_where_to_is_said_once():
     network, a, b = two_hosts()
     connected = a.stack.open_udp(None, (b.address, 53), now=network.now)

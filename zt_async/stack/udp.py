@@ -5,7 +5,16 @@ from __future__ import annotations
 import errno
 from collections import deque
 
-from zt_async.stack.addresses import ANY, IPV4_ANY, IPV6_ANY, Address, address_text, is_wildcard, pack_address
+from zt_async.stack.addresses import (
+    ANY,
+    IPV4_ANY,
+    IPV6_ANY,
+    Address,
+    address_text,
+    check_port,
+    is_wildcard,
+    pack_address,
+)
 from zt_async.stack.arrival import Arrival, TransportError
 from zt_async.stack.flow import Flow
 from zt_async.stack.host import Host, Socket, os_error
@@ -64,8 +73,9 @@ class UdpEndpoint(Socket):
         """Send one datagram, in fragments where it does not fit the path.
 
         Raises OSError: EDESTADDRREQ, EISCONN, EMSGSIZE beyond 65527 bytes, or 65507 with IPv4, EBADF when closed,
-        EACCES for a broadcast address without consent, EINVAL for a group that may be on several interfaces,
-        EAFNOSUPPORT, and where no route leads there EHOSTUNREACH or ENETUNREACH.
+        EACCES for a broadcast address without consent, EINVAL for port 0 and for a group that may be on several
+        interfaces, EADDRNOTAVAIL for the unspecified address, EAFNOSUPPORT, and where no route leads there EHOSTUNREACH
+        or ENETUNREACH; ValueError for what is no address or port.
         """
         if self.closed:
             raise self.error or os_error(errno.EBADF)
@@ -298,12 +308,15 @@ class UdpLayer:
             self._ports.remove(endpoint.binding, endpoint)
 
     def send(self, endpoint: UdpEndpoint, data: bytes, remote: Address, now: float) -> None:
+        port = check_port(remote[1])
+        if not port:
+            raise OSError(errno.EINVAL, "nothing can be sent to port 0")
         flow = endpoint.flow(pack_address(remote[0]), now)
         if flow.is_broadcast and not endpoint.broadcast:
             raise os_error(errno.EACCES)
         if len(data) > (udp.MAX_PAYLOAD if ip.is_ipv6(flow.source) else udp.MAX_IPV4_PAYLOAD):
             raise os_error(errno.EMSGSIZE)
-        datagram = udp.Datagram(endpoint.binding.port, remote[1], data)
+        datagram = udp.Datagram(endpoint.binding.port, port, data)
         self.ip.send(flow, datagram.encode(flow.pseudo_sum), now)
 
     def receive(self, arrival: Arrival, now: float) -> None:
