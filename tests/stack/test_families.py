@@ -159,6 +159,47 @@ def test_where_no_connection_can_go(remote):
     assert caught.value.errno == errno.EADDRNOTAVAIL
 
 
+@pytest.mark.parametrize(("default", "nowhere"), [("0.0.0.0/0", "0.0.0.0"), ("::/0", "::")])
+def test_no_route_leads_to_the_unspecified_address(default, nowhere):
+    stack = a_stack("10.0.0.1/24", "fd00::1/64")
+    stack.add_route(ipaddress.ip_network(default), stack.interfaces[0])
+    for call in (
+        lambda: stack.connect_tcp((nowhere, 1), now=NOW),
+        lambda: stack.open_udp(None, (nowhere, 1), now=NOW),
+        lambda: stack.open_udp(now=NOW).send(b"x", (nowhere, 1), now=NOW),
+        lambda: stack.ping(nowhere, now=NOW),
+    ):
+        with pytest.raises(OSError) as caught:
+            call()
+        assert caught.value.errno == errno.EADDRNOTAVAIL
+    assert stack.frames_to_send(NOW) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "remote"),
+    [
+        ("127.0.0.1", "10.0.0.9"),
+        ("127.0.0.1", "239.1.2.3"),
+        ("127.0.0.1", "255.255.255.255"),
+        ("::1", "fd00::9"),
+        ("::1", "fe80::9"),
+        ("::1", "ff05::9"),
+    ],
+)
+def test_nothing_leaves_from_a_loopback_address(source, remote):
+    stack = a_stack("10.0.0.1/24", "fd00::1/64")
+    endpoint = stack.open_udp((source, 0), now=NOW)
+    endpoint.broadcast = True
+    with pytest.raises(OSError) as caught:
+        endpoint.send(b"x", (remote, 9), now=NOW)
+    assert caught.value.errno == errno.EHOSTUNREACH
+    with pytest.raises(OSError) as caught:
+        endpoint.join_group("ff05::9" if ":" in source else "239.1.2.3")
+    assert caught.value.errno == errno.ENETUNREACH
+    assert stack.frames_to_send(NOW) == []
+    assert stack.next_timer() is None
+
+
 def test_mapped_addresses_are_the_ipv4_ones():
     stack = a_stack("10.0.0.1/24")
     listener = stack.listen_tcp(("::ffff:10.0.0.1", PORT), now=NOW)

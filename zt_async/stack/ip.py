@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from zt_async.stack import fragments
+from zt_async.stack.addresses import is_wildcard
 from zt_async.stack.arrival import Arrival
 from zt_async.stack.flow import Flow
 from zt_async.stack.fragments import Reassembler
@@ -50,9 +51,12 @@ class IpLayer:
     ) -> Flow:
         """The way to ``destination``, from a given source or interface or from the best ones.
 
-        Raises OSError: EADDRNOTAVAIL for a source that is not there, EAFNOSUPPORT for one of another family,
-        ENETUNREACH where no interface has an address, EHOSTUNREACH where no prefix or route holds the destination.
+        Raises OSError: EADDRNOTAVAIL for a source that is not there and for the unspecified destination, EAFNOSUPPORT
+        for a source of another family, ENETUNREACH where no interface has an address, EHOSTUNREACH where no prefix or
+        route holds the destination.
         """
+        if is_wildcard(destination):
+            raise os_error(errno.EADDRNOTAVAIL)
         if source is not None and len(source) != len(destination):
             raise os_error(errno.EAFNOSUPPORT)
         if self.owner(destination, interface) is not None:
@@ -65,6 +69,8 @@ class IpLayer:
             interface = self.owner(source)
             if interface is None:
                 raise os_error(errno.EADDRNOTAVAIL)
+            if interface is self.local:  # nothing leaves from a loopback address
+                raise os_error(errno.EHOSTUNREACH)
         interface, next_hop = self._next_hop(destination, interface)
         if source is None:
             source = interface.choose_source(destination)
@@ -157,6 +163,8 @@ class IpLayer:
 
         Raises OSError: ENETUNREACH where there is none, EINVAL where there are several.
         """
+        if interface is self.local:
+            raise os_error(errno.ENETUNREACH)
         if interface is not None:
             return interface
         route = self.routes.find(group)

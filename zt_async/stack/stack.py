@@ -222,7 +222,7 @@ class Stack:
         """
         source, local_port = _unpack(local)
         destination, remote_port = pack_address(remote[0]), check_port(remote[1])
-        if not remote_port or is_wildcard(destination) or ip.is_multicast(destination):
+        if not remote_port or ip.is_multicast(destination):
             raise os_error(errno.EADDRNOTAVAIL)
         if source == IPV4_ANY and ip.is_ipv6(destination):
             raise os_error(errno.EAFNOSUPPORT)
@@ -262,7 +262,7 @@ class Stack:
         """An endpoint at an own address or at many, as :meth:`listen_tcp` has it, or at a group or broadcast address.
 
         It is connected to ``remote`` if that is given. Raises OSError: EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, and for
-        a remote that no route leads to EHOSTUNREACH or ENETUNREACH; ValueError for what is no address.
+        a remote that no route leads to EHOSTUNREACH or ENETUNREACH; ValueError for what is no address or port.
         """
         address, port = self._own(local or ("", 0), interface, or_group=True)
         is_own = not is_wildcard(address) and self._ip.owner(address, interface) is not None
@@ -279,7 +279,10 @@ class Stack:
     def ping(
         self, remote: str, payload: bytes = b"", *, interface: Interface | None = None, now: float
     ) -> Ping:
-        """Send an echo request. Raises OSError as :meth:`connect_tcp` does, and ENOBUFS when too many wait."""
+        """Send an echo request.
+
+        Raises OSError as :meth:`connect_tcp` does, and as :meth:`PingTable.add` does.
+        """
         destination = pack_address(remote)
         if ip.is_ipv6(destination):
             flow = self._ip.flow(ip.ICMPV6, destination, now, None, interface)
