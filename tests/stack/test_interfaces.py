@@ -228,6 +228,22 @@ def test_a_removed_address_ends_its_connections_and_no_others():
     assert stays.error is None
 
 
+@pytest.mark.parametrize("source", ["", "::1"])
+@pytest.mark.parametrize("target", ["fd00::1", "fe80::ff:fe00:1"])
+def test_connections_to_oneself_end_with_their_address(source, target):
+    stack = a_stack("fd00::1/64", "fd01::1/64")
+    listener = stack.listen_tcp(("::", PORT), now=NOW)
+    ends = []
+    for remote in (target, "fd01::1"):
+        near = stack.connect_tcp((remote, PORT), local=(source, 0), now=NOW)
+        stack.frames_to_send(NOW)
+        ends.append((near, listener.accept()))
+    stack.remove_interface(stack.interfaces[0], NOW)
+    (near, far), others = ends
+    assert near.error.errno == far.error.errno == errno.ENETDOWN
+    assert {end.state for end in others} == {State.ESTABLISHED}
+
+
 def test_a_removed_interface_takes_everything_with_it():
     network = Network()
     a, b = network.add_host(), network.add_host()

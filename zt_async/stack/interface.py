@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 from collections.abc import Hashable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from zt_async.stack.arp import Arp
 from zt_async.stack.host import Host
@@ -19,6 +19,9 @@ from zt_async.stack.neighbors import Link, NeighborCache
 from zt_async.types import BROADCAST, Frame, IPInterface, MACAddress, MulticastGroup
 from zt_async.wire import icmpv6, ip, ipv4, ipv6, ndp
 from zt_async.wire.ethernet import ETHERTYPE_IPV6, multicast_mac
+
+if TYPE_CHECKING:
+    from zt_async.stack.flow import Flow
 
 _MAX_PATH_MTUS = 1024
 _PATH_MTU_LIFETIME = 600.0  # RFC 8201 section 4
@@ -29,6 +32,7 @@ class Connection(Protocol):
     """What a demultiplexing table holds: a TCP connection, or what is left of one in TIME-WAIT."""
 
     source: bytes
+    flow: Flow
 
     def receive_packet(self, packet: bytes, offset: int, end: int, now: float) -> None: ...
 
@@ -143,8 +147,7 @@ class Interface:
         """Connections fail with ENETDOWN, neighbours are forgotten."""
         for address in list(self._addresses):
             self._drop_address(address)
-        for connection in list(self.tcp.values()):
-            connection.fail(errno.ENETDOWN)
+        self._fail_connections(self.link_local)
         self.neighbors.close()
         self.igmp.close()
         self.mld.close()
@@ -253,8 +256,12 @@ class Interface:
             self._resolution_changes += 1
             self.igmp.leave(ipv4.ALL_SYSTEMS)
         self.neighbors.source_gone(address, self.choose_source)
+        self._fail_connections(address)
+
+    def _fail_connections(self, address: bytes) -> None:
+        """Those from an address that is gone, and of those to oneself both ends."""
         for table in (self.tcp, self._local.tcp if self._local else {}):
-            for connection in [c for c in table.values() if c.source == address]:
+            for connection in [c for c in table.values() if address in (c.source, c.flow.destination)]:
                 connection.fail(errno.ENETDOWN)
 
     def take_frames(self) -> list[Frame]:
