@@ -233,6 +233,13 @@ def test_packets_that_are_too_large_leave_nothing_to_send():
     assert len(flight.datagrams) == 1
 
 
+def test_a_question_that_is_too_large_lets_no_answer_through():
+    topology, sender = make_sender()
+    peer = topology.add_peer(throwaway_identity(1), 0.0)
+    sender.ask_over(peer, Path(0, AT), bytes(sender.largest_body + 1), 0.0)
+    assert len(sender._expected) == 0
+
+
 def test_waiting_packets_leave_when_there_is_a_way():
     topology, sender = make_sender()
     identity = throwaway_identity(1)

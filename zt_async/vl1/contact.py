@@ -93,8 +93,7 @@ class Contact:
         if peer.needs_hello:
             self._vl1.handshake.say_hello(peer, path, now)
         else:
-            packet_id = self._vl1.sender.transmit(peer, path, bytes((Verb.ECHO,)), now)
-            self._vl1.expected.add(packet_id, Verb.ECHO, peer.address, path.endpoint, now)
+            self._vl1.sender.ask_over(peer, path, bytes((Verb.ECHO,)), now)
 
     def attempt(self, peer: Peer, socket: int, endpoint: Endpoint, now: float) -> None:
         """Probe an address now, and a few times more until it proves to be a path."""

@@ -66,8 +66,8 @@ class Handshake:
 
     # Sending
 
-    def say_hello(self, peer: Peer, path: Path, now: float, sent_to: Endpoint | None = None) -> None:
-        """Send HELLO over ``path``; ``sent_to`` differs from its endpoint where the path is a relay's."""
+    def say_hello(self, peer: Peer, path: Path, now: float) -> None:
+        """Send HELLO over a path, which may be a relay's."""
         vl1 = self._vl1
         topology = vl1.topology
         moons = [MoonRevision(moon.id, moon.timestamp) for moon in topology.moons.values()]
@@ -78,7 +78,7 @@ class Handshake:
             self.version,
             vl1.context.wall_ms(),
             topology.identity.to_bytes(),
-            sent_to or path.endpoint,
+            path.endpoint,
             planet=(planet.id, planet.timestamp) if planet else (0, 0),
             tail=peer.key.crypt_field(packet_id, encode_moons(moons)),
         )

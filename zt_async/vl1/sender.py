@@ -84,14 +84,9 @@ class Sender:
         """Addresses for which packets wait."""
         return list(self._waiting)
 
-    def transmit(self, peer: Peer, path: Path, body: bytes, now: float, suite: Suite | None = None) -> int:
-        """Send one packet to ``peer`` over ``path``; returns its packet ID as it is on the wire.
-
-        It is armored on trusted paths too: replies and probes always are (vl1.md 2.9).
-        """
-        first = len(path.outbox)
+    def transmit(self, peer: Peer, path: Path, body: bytes, now: float, suite: Suite | None = None) -> None:
+        """Send one packet, armored on trusted paths too: replies and probes always are (vl1.md 2.9)."""
         self.transmit_all(peer, path, (body,), now, peer.suite if suite is None else suite)
-        return int.from_bytes(path.outbox[first][:8], "big") if len(path.outbox) > first else 0
 
     def transmit_all(
         self, peer: Peer, path: Path, bodies: Sequence[bytes], now: float, suite: Suite | None = None
@@ -143,12 +138,16 @@ class Sender:
         if peer is None or path is None:
             self._wait(address, (body,), now, asks=True)
             return False
-        self._ask(peer, path, body, now)
+        self.ask_over(peer, path, body, now)
         return True
 
-    def _ask(self, peer: Peer, path: Path, body: bytes, now: float) -> None:
-        packet_id = self.transmit(peer, path, body, now)
-        self._expected.add(packet_id, body[0] & VERB_MASK, peer.address, path.endpoint, now)
+    def ask_over(self, peer: Peer, path: Path, body: bytes, now: float) -> None:
+        """Send one packet over a path, and let the OK through that answers it."""
+        queued = len(path.outbox)
+        self.transmit(peer, path, body, now)
+        for datagram in path.outbox[queued : queued + 1]:
+            packet_id = int.from_bytes(datagram[:8], "big")
+            self._expected.add(packet_id, body[0] & VERB_MASK, peer.address, path.endpoint, now)
 
     def route(self, peer: Peer, now: float) -> Path | None:
         """The way to a peer: direct, else through a root, else a direct path that has expired (vl1.md 5.4)."""
@@ -227,7 +226,7 @@ class Sender:
         if peer is not None and path is not None:
             for waiting in queue:
                 if waiting.asks:
-                    self._ask(peer, path, waiting.body, now)
+                    self.ask_over(peer, path, waiting.body, now)
                 else:
                     self.transmit_all(peer, path, (waiting.body,), now)
         else:

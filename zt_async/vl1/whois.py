@@ -104,8 +104,7 @@ class Whois:
                 return False
             path = vl1.paths.find(ANY_SOCKET, stable[0])
         body = bytes((Verb.WHOIS,)) + encode_whois((NodeAddress(address),))
-        packet_id = vl1.sender.transmit(upstream, path, body, now)
-        vl1.expected.add(packet_id, Verb.WHOIS, upstream.address, path.endpoint, now)
+        vl1.sender.ask_over(upstream, path, body, now)
         return True
 
     def keep_packet(self, source: int, packet: bytes, path: Path, now: float) -> None:
