@@ -248,16 +248,32 @@ def test_hops_of_groups_are_their_own(family):
     endpoint = s.stack.open_udp(now=s.now)
     at = 7 if family == 6 else 8
     hops = []
-    for value in (None, 9, 0):
+    for value in (None, 9):
         if value is not None:
             endpoint.multicast_hops = value
         endpoint.send(b"x", (GROUPS[family], 53), now=s.now)
         ((_, ((_, _, _, packet),)),) = s.stack.frames_to_send(s.now)
         hops.append(packet[at])
-    assert hops == [1, 9, 0]
+    assert hops == [1, 9]
     endpoint.send(b"x", (s.remote, 53), now=s.now)
     s.collect()
     assert s.others[-1][at] == 64
+
+
+@FAMILIES
+def test_without_hops_what_is_sent_to_a_group_stays_on_this_host(family):
+    network, (a, b) = two_hosts(family)
+    members = [host.stack.open_udp(("", 53), now=network.now) for host in (a, b)]
+    for member in members:
+        member.join_group(GROUPS[family])
+    network.run(limit=2)
+    sent = a.wire.sent
+    sender = a.stack.open_udp(now=network.now)
+    sender.multicast_hops = 0
+    sender.send(b"x", (GROUPS[family], 53), now=network.now)
+    network.run(limit=1)
+    assert [len(member.receive()) for member in members] == [1, 0]
+    assert a.wire.sent == sent
 
 
 @FAMILIES

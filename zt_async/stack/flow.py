@@ -86,7 +86,8 @@ class Flow:
         if neighbor is not None and neighbor.fresh_until > now and neighbor.mac is not None:
             self.interface.link.send(neighbor.mac, packets, self._ethertype)
         elif self._group_mac is not None:
-            self.interface.link.send(self._group_mac, packets, self._ethertype)
+            if self.hop_limit:  # else they stay on this host (RFC 1112 section 6.1)
+                self.interface.link.send(self._group_mac, packets, self._ethertype)
             if self.loops and self.interface.accepts(self.destination):
                 self._host.looped += [(self.interface, packet) for packet in packets]
         elif self._next_hop is None:

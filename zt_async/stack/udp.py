@@ -125,7 +125,7 @@ class UdpEndpoint(Socket):
 
     @property
     def multicast_hops(self) -> int:
-        """Hop limit of packets to groups: 1, the default, keeps them on the link."""
+        """Hop limit of packets to groups: 1, the default, keeps them on the link, 0 on this host."""
         return self._multicast_hops
 
     @multicast_hops.setter
