@@ -118,12 +118,11 @@ class StackConfig:
             *("neighbor_queue", "max_pings", "max_groups", "udp_queue", "reassembly_memory"),
             "icmp_errors_per_second",
         ):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:  # not a number is not either
                 raise ValueError(f"{name} is more than 0, not {getattr(self, name)}")
-        if not 0 <= self.delayed_ack <= 0.5:
-            raise ValueError(f"delayed_ack is 0 to 0.5 s (RFC 9293 MUST-40), not {self.delayed_ack}")
-        if not 0 <= self.prompt_ack <= self.delayed_ack:
-            raise ValueError(f"prompt_ack is 0 to delayed_ack, not {self.prompt_ack}")
+        for name in ("delayed_ack", "prompt_ack"):
+            if not 0 <= getattr(self, name) <= 0.5:
+                raise ValueError(f"{name} is 0 to 0.5 s (RFC 9293 MUST-40), not {getattr(self, name)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,12 +186,13 @@ class NodeConfig:
                 raise ValueError(f"{name} is 0 to 65535, not {value}")
         if not 1400 <= self.mtu <= 10_324:
             raise ValueError(f"mtu is 1400 to 10324, not {self.mtu}")
-        if self.identity_validation_burst < 1 or self.max_peers < 1 or self.event_queue < 1:
-            raise ValueError("identity_validation_burst, max_peers and event_queue are at least 1")
+        for name in ("identity_validation_burst", "max_peers", "event_queue"):
+            if not getattr(self, name) >= 1:
+                raise ValueError(f"{name} is at least 1, not {getattr(self, name)}")
         if any(not 0 < path_id < 1 << 64 for path_id in self.trusted_paths.values()):
             raise ValueError("a trusted path ID has 64 bits and is not zero")
-        if self.offline_after <= 0:
-            raise ValueError("offline_after is more than 0 s")
+        if not self.offline_after > 0:
+            raise ValueError(f"offline_after is more than 0 s, not {self.offline_after}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
