@@ -22,7 +22,7 @@ def udp_socket(host: Host, ip: str) -> socket.socket:
     with host.entered():
         s = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_DGRAM)
     s.bind((ip, 5000))
-    s.settimeout(0.2)
+    s.settimeout(1)
     return s
 
 

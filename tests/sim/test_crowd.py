@@ -9,20 +9,20 @@ pytestmark = [pytest.mark.sim, pytest.mark.timeout(300)]
 
 def test_everybody_transfers_both_ways_and_meets_directly(seed):
     crowd = Crowd(seed, members=50)
-    crowd.bring_up()
-    crowd.transfer()
-    assert len(crowd.transfers) == 150
-    for here, there in crowd.transfers:
-        assert here.received.hexdigest() == there.sent
-        assert there.received.hexdigest() == here.sent
-    crowd.net.run_until(lambda: crowd.all_direct, timeout=60)
+    crowd.online()
+    transfers = crowd.transfer()
+    assert len(transfers) == 150
+    for here, there in transfers:
+        assert here.received.digest() == there.sent
+        assert there.received.digest() == here.sent
+    crowd.run_until(lambda: crowd.all_direct, timeout=60)
 
 
 def test_a_run_is_the_same_every_time_for_its_seed():
     digests = []
     for _ in range(2):
         crowd = Crowd(99, members=6, size=20_000)
-        crowd.bring_up()
+        crowd.online()
         crowd.transfer()
         digests.append(crowd.digest.hexdigest())
     assert digests[0] == digests[1]
@@ -31,7 +31,7 @@ def test_a_run_is_the_same_every_time_for_its_seed():
 def test_another_seed_is_another_run():
     runs = []
     for seed in (1, 2):
-        crowd = Crowd(seed, members=3, partners=1, size=1000)
-        crowd.bring_up()
+        crowd = Crowd(seed, members=3, partners=1)
+        crowd.online()
         runs.append(crowd.digest.hexdigest())
     assert runs[0] != runs[1]

