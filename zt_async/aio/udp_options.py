@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import operator
 import os
 import socket
 import struct
@@ -29,6 +30,9 @@ _ATTRIBUTES: Final = {
 }
 """The options of both families are the same here: a socket may have to do with both."""
 
+_DEFAULTS: Final = {"traffic_class": 0, "multicast_hops": 1, "multicast_loop": 1}
+"""For the value -1; all others have the hop limit of the stack."""
+
 _JOIN: Final = ((_IP, socket.IP_ADD_MEMBERSHIP), (_IPV6, socket.IPV6_JOIN_GROUP))
 _LEAVE: Final = ((_IP, socket.IP_DROP_MEMBERSHIP), (_IPV6, socket.IPV6_LEAVE_GROUP))
 _MULTICAST_IF: Final = ((_IP, socket.IP_MULTICAST_IF), (_IPV6, socket.IPV6_MULTICAST_IF))
@@ -44,7 +48,7 @@ class UdpOptions:
         self._stack = stack
         self._endpoint = endpoint
 
-    def set(self, level: int, option: int, value: Any) -> bool:
+    def set(self, level: int, option: int, value: int | bytes) -> bool:
         """Set an option; False for one that is not known here."""
         endpoint, key = self._endpoint, (level, option)
         if key in _JOIN:
@@ -54,7 +58,7 @@ class UdpOptions:
         elif key in _MULTICAST_IF:
             endpoint.multicast_interface = self._outgoing(level, value)
         elif key in _ATTRIBUTES:
-            self._set_attribute(_ATTRIBUTES[key], _number(value))
+            self._set_attribute(_ATTRIBUTES[key], number(value))
         else:
             return False
         return True
@@ -70,19 +74,20 @@ class UdpOptions:
         name = _ATTRIBUTES.get((level, option))
         return None if name is None else int(getattr(self._endpoint, name))
 
-    def _set_attribute(self, name: str, number: int) -> None:
-        if number == -1:  # the default
-            number = 1 if name.startswith("multicast") else self._stack.config.hop_limit
+    def _set_attribute(self, name: str, value: int) -> None:
+        if value == -1:  # the default
+            value = _DEFAULTS.get(name, self._stack.config.hop_limit)
         try:
-            setattr(self._endpoint, name, bool(number) if name in ("broadcast", "multicast_loop") else number)
+            setattr(self._endpoint, name, bool(value) if name in ("broadcast", "multicast_loop") else value)
         except ValueError as error:
             raise OSError(errno.EINVAL, str(error)) from None
 
-    def _change_groups(self, change: Callable[[str, Interface | None], None], level: int, value: Any) -> None:
+    def _change_groups(
+        self, change: Callable[[str, Interface | None], None], level: int, value: int | bytes
+    ) -> None:
         """``value`` is a packed ``ip_mreq``, ``ip_mreqn`` or ``ipv6_mreq``: a group, and where it is."""
-        if not isinstance(value, (bytes, bytearray)):
+        if isinstance(value, int):
             raise _invalid()
-        value = bytes(value)
         if level == _IPV6 and len(value) == _IPV6_MREQ.size:
             group, index = _IPV6_MREQ.unpack(value)
             change(socket.inet_ntop(socket.AF_INET6, group), self._by_index(index))
@@ -92,15 +97,15 @@ class UdpOptions:
         else:
             raise _invalid()
 
-    def _outgoing(self, level: int, value: Any) -> Interface | None:
+    def _outgoing(self, level: int, value: int | bytes) -> Interface | None:
         """``value`` is an index; for IPv4 also an own address, ``ip_mreq`` or ``ip_mreqn``, packed."""
         if level == _IPV6 or isinstance(value, int):
-            return self._by_index(_number(value))
+            return self._by_index(number(value))
         if len(value) in _MREQ:
             return self._read_mreq(value)[1]
         if len(value) != 4:
             raise _invalid()
-        return self._by_address(bytes(value))
+        return self._by_address(value)
 
     def _read_mreq(self, value: bytes) -> tuple[bytes, Interface | None]:
         """A group, and an interface by an own address or, before that, by its index."""
@@ -124,13 +129,21 @@ class UdpOptions:
         raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
 
 
-def _number(value: Any) -> int:
+def number(value: int | bytes) -> int:
     """An integer, or one packed as C's ``int`` or as a byte."""
-    if isinstance(value, (bytes, bytearray)):
+    if isinstance(value, bytes):
         if len(value) not in (1, 4):
             raise _invalid()
         return int.from_bytes(value, sys.byteorder, signed=len(value) == 4)
-    return int(value)
+    return value
+
+
+def c_int(value: Any) -> int:
+    """Raises TypeError for what is no integer of 32 bits, as sockets do."""
+    integer = operator.index(value)
+    if not -1 << 31 <= integer < 1 << 31:
+        raise TypeError(f"an option is bytes or an integer of 32 bits, not {integer:#x}")
+    return integer
 
 
 def _invalid() -> OSError:

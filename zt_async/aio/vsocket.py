@@ -11,13 +11,16 @@ from typing import Any
 
 from zt_async.aio.driver import Driver
 from zt_async.aio.resolve import SocketAddress, socket_address
-from zt_async.aio.udp_options import UdpOptions
+from zt_async.aio.udp_options import UdpOptions, c_int, number
 from zt_async.stack.tcp.connection import TcpConnection
 from zt_async.stack.tcp.listener import TcpListener
+from zt_async.stack.tcp.options import TcpOptions
 from zt_async.stack.udp import UdpEndpoint
 
 _INT = struct.Struct("i")
 _LINGER = struct.Struct("ii")
+_LEAST_BUFFER, _MOST_BUFFER = 2048, 1 << 30  # bytes
+_DEFAULTS = TcpOptions()
 
 _OPTIONS = {
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE): "keepalive",
@@ -83,28 +86,22 @@ class VirtualSocket:
 
     def setsockopt(self, level: int, option: int, value: Any, optlen: int | None = None) -> None:
         """Set an option; integers may come as packed bytes. Raises OSError for a value that makes no sense."""
+        value = bytes(value) if isinstance(value, (bytes, bytearray, memoryview)) else c_int(value)
         if self._udp is not None and self._udp.set(level, option, value):
             self._driver.schedule()
             return
         target = self._target
         name = _OPTIONS.get((level, option))
-        packed = isinstance(value, (bytes, bytearray))
-        setting: Any = value
-        if packed and len(value) == _INT.size:
-            setting = _INT.unpack(value)[0]
-        if packed and (level, option, len(value)) == (socket.SOL_SOCKET, socket.SO_LINGER, _LINGER.size):
+        is_packed = isinstance(value, bytes)
+        if is_packed and (level, option, len(value)) == (socket.SOL_SOCKET, socket.SO_LINGER, _LINGER.size):
             name = "linger"
-            lingers, seconds = _LINGER.unpack(value)
-            setting = float(seconds) if lingers else None
-        elif name in ("nodelay", "keepalive"):
-            setting = bool(setting)
-        elif name == "user_timeout":
-            setting = setting / 1000 if setting else None
         if name is None or isinstance(target, UdpEndpoint):
-            self._remembered[level, option] = setting
+            self._remembered[level, option] = (
+                number(value) if is_packed and len(value) == _INT.size else value
+            )
             return
         try:
-            target.options = dataclasses.replace(target.options, **{name: setting})
+            target.options = dataclasses.replace(target.options, **{name: _setting(name, value)})
         except ValueError as error:
             raise OSError(errno.EINVAL, str(error)) from None
         self._driver.schedule()
@@ -142,3 +139,21 @@ class VirtualSocket:
 
     def __repr__(self) -> str:
         return f"<VirtualSocket {self.type.name} {self._target.local}>"
+
+
+def _setting(name: str, value: int | bytes) -> Any:
+    """The value of an option as TcpOptions has it."""
+    if isinstance(value, bytes) and name == "linger":
+        lingers, seconds = _LINGER.unpack(value)
+        return float(seconds) if lingers else None
+    given = number(value)
+    match name:
+        case "nodelay" | "keepalive":
+            return bool(given)
+        case "user_timeout":
+            return given / 1000 if given else None
+        case "receive_buffer" | "send_buffer":  # kernels take any size
+            return min(max(given, _LEAST_BUFFER), _MOST_BUFFER)
+        case "hop_limit" | "traffic_class" if given == -1:
+            return getattr(_DEFAULTS, name)
+    return given
