@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 import pytest
 
 import zt_async as zt
+from zt_async.aio.storage import Kind
 from zt_async.wire.packet import ErrorCode
 
 from .places import SIMULATED, Recorder, address_of, echo, on, turns
@@ -174,3 +175,32 @@ async def test_a_refusal_reaches_who_waits(bare_world):
     node._driver.schedule()
     with pytest.raises(zt.AccessDenied, match="authorize"):
         await waiting
+
+
+@pytest.mark.parametrize("turns_between", range(8))
+async def test_leaving_while_a_join_is_written_down(bare_world, turns_between):
+    storage = zt.MemoryStorage()
+    node = await bare_world.start(1, storage=storage)
+    joining = asyncio.create_task(node.join(bare_world.network_id, allow_dns=True))
+    await asyncio.sleep(0)  # it has begun
+    await turns(turns_between)
+    await node.leave(bare_world.network_id)
+    await asyncio.gather(joining, return_exceptions=True)
+    await node.stop()
+    assert not any([await storage.names(kind) for kind in (Kind.NETWORK, Kind.NETWORK_SETTINGS)])
+
+
+async def test_a_join_whose_settings_cannot_be_kept(bare_world):
+    class Full(zt.MemoryStorage):
+        async def save(self, kind, data, name=""):
+            if kind is Kind.NETWORK_SETTINGS:
+                raise zt.StorageError("the disk is full")
+            await super().save(kind, data, name)
+
+    storage = Full()
+    node = await bare_world.start(1, storage=storage)
+    with pytest.raises(zt.StorageError, match="full"):
+        await node.join(bare_world.network_id, allow_dns=True)
+    assert node.networks == {}
+    await node.stop()
+    assert await storage.names(Kind.NETWORK) == []

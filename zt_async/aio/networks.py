@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -55,16 +54,13 @@ class Networks:
                 raise NetworkNotFound(network_id, "does not exist: the ID has no form of an ad-hoc network")
             if wait:
                 await network.ready(wait_for_authorization=wait_for_authorization)
-            await self._state.add_network(network_id)
-            if settings is not None:
-                await self._state.save_settings(network_id, settings)
-        except BaseException as error:
+            await self._state.add_network(network_id, settings)
+        except BaseException:
             if network in self._joins:
                 self._joins[network] -= 1
                 if not self._joins[network]:
                     self._leave(network)
-                    if isinstance(error, asyncio.CancelledError):
-                        self._state.forget_network(network_id)
+                    self._state.forget_network(network_id)
             raise
         return network
 

@@ -135,10 +135,10 @@ class State:
 
     # Networks
 
-    async def add_network(self, network_id: NetworkId) -> None:
-        """Note that a network was joined."""
+    async def add_network(self, network_id: NetworkId, settings: NetworkSettings | None) -> None:
+        """Note that a network was joined, and keep its local settings if there are any."""
         if self._config.cache_networks:
-            await self._finish(stored.add_network, self.storage, network_id)
+            await self._finish(stored.add_network, self.storage, network_id, settings)
 
     async def save_settings(self, network_id: NetworkId, settings: NetworkSettings) -> None:
         """Keep a network's local settings."""

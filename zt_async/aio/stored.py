@@ -171,10 +171,14 @@ async def load_networks(storage: Storage) -> list[StoredNetwork]:
     return networks
 
 
-async def add_network(storage: Storage, network_id: NetworkId) -> None:
-    """Note that a network was joined, keeping its configuration if there is one."""
+async def add_network(
+    storage: Storage, network_id: NetworkId, settings: NetworkSettings | None = None
+) -> None:
+    """Note that a network was joined, with its local settings, keeping its configuration if there is one."""
     if await storage.load(Kind.NETWORK, str(network_id)) is None:
         await storage.save(Kind.NETWORK, b"\n", str(network_id))
+    if settings is not None:
+        await save_settings(storage, network_id, settings)
 
 
 async def save_network(storage: Storage, network_id: NetworkId, config: bytes) -> None:
