@@ -181,6 +181,22 @@ async def test_stopping_does_not_wait_for_ever(world):
 
 
 @EVERY
+@pytest.mark.parametrize("turns_between", range(12))
+@pytest.mark.parametrize("options", [{}, {"happy_eyeballs_delay": 0.1}], ids=["one by one", "race"])
+async def test_stopping_at_any_moment_ends_a_connect(bare_world, turns_between, options):
+    node = await bare_world.start(1)
+    await node.create_server(Recorder, port=7000)
+    connecting = asyncio.create_task(node.create_connection(Recorder, "localhost", 7000, **options))
+    await turns(turns_between)
+    await node.stop()
+    async with asyncio.timeout(1):
+        try:
+            _, protocol = await connecting
+        except zt.NodeNotRunning:
+            return
+        assert isinstance(await protocol.lost, ConnectionError)
+
+
 async def test_stopping_ends_servers_endpoints_and_waits(world):
     node = world.members[0]
     host = address_of(node)

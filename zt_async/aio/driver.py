@@ -59,8 +59,8 @@ class Driver:
         self._pumping = False
         self._validations: set[asyncio.Future[bool]] = set()
         self._stopped = False
-        self.is_ending = False
-        """The node stops: that connections break is no news."""
+        self.ended: Exception | None = None
+        """Why the node stops: that connections break is no news then."""
         self.collectors: list[Callable[[], None]] = []
         """Called in each pump before and after sending, to fetch from the core what is not for its sockets."""
 
@@ -87,6 +87,8 @@ class Driver:
 
     def add(self, owner: Owner) -> None:
         self._owners[owner] = None
+        if self.ended is not None:
+            self.loop.call_soon(self.call, owner.end, self.ended)
 
     def linger(self, owner: Owner) -> None:
         """The application has no more to do with it; that it was closed has yet to get across."""
@@ -101,7 +103,7 @@ class Driver:
 
     def end(self, error: Exception, *, draining: bool) -> None:
         """End all that is open; what is draining only if ``draining`` says so."""
-        self.is_ending = True
+        self.ended = error
         for owner in list(self._owners):
             if draining or not owner.is_draining:
                 self.call(owner.end, error)

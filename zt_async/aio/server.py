@@ -297,7 +297,7 @@ async def _supervise(
         raise
     except Exception as error:
         transport.close()
-        if not (isinstance(error, OSError) and driver.is_ending):
+        if not (isinstance(error, OSError) and driver.ended):
             driver.loop.call_exception_handler(
                 {
                     "message": "Unhandled exception in client_connected_cb",
