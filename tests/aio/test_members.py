@@ -413,6 +413,14 @@ async def test_raw_frames_between_cards(office):
                 mine.send(there.mac, 0x88B5, bytes(2801))
             with pytest.raises(ValueError, match="16 bits"):
                 mine.send(there.mac, 0x12345, b"")
+            with pytest.raises(ValueError, match="48 bits"):
+                mine.send(1 << 48, 0x88B5, b"")
+            with pytest.raises(TypeError):
+                mine.send(there.mac, 0x88B5, "text")
+            payload = bytearray(b"as it is now")
+            mine.send(there.mac, 0x88B5, payload)
+            payload[:] = b"later"
+            assert (await anext(frames)).payload == b"as it is now"
         await other.leave(there.id)
         assert [frame async for frame in frames] == []
     with pytest.raises(zt.NetworkNotJoined):

@@ -66,7 +66,8 @@ class FrameStream(Subscription[Frame]):
             )
         if not 0 <= ethertype <= MAX_ETHERTYPE:
             raise ValueError(f"an ethertype has 16 bits, not {ethertype:#x}")
-        self._send([(destination, self.mac if source is None else source, ethertype, payload)])
+        own = self.mac if source is None else MACAddress(source)
+        self._send([(MACAddress(destination), own, ethertype, bytes(payload))])
 
     def __aiter__(self) -> Self:
         return self
