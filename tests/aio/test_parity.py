@@ -252,3 +252,46 @@ async def test_what_is_no_address(place, address):
     for name in ("local_addr", "remote_addr"):
         with pytest.raises(TypeError):
             await place.client.create_datagram_endpoint(asyncio.DatagramProtocol, **{name: address})
+
+
+@OURS
+@pytest.mark.parametrize("address", ["ab", ("::1",), 5])
+async def test_where_no_datagram_can_go(place, address):
+    """Unlike asyncio's own, of which such a call is the end."""
+    transport, _ = await place.client.create_datagram_endpoint(
+        asyncio.DatagramProtocol, local_addr=(place.client_host, 0)
+    )
+    with pytest.raises(TypeError):
+        transport.sendto(b"x", address)
+    transport.close()
+
+
+async def test_values_of_socket_options(place, reports):
+    """Whatever a program sets, it must never be the node that fails."""
+    client, server, listening = await pair(place)
+    sock = client.transport.get_extra_info("socket")
+    is_ipv4 = "." in place.host
+    hops = (socket.IPPROTO_IP, socket.IP_TTL) if is_ipv4 else (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS)
+    before = sock.getsockopt(*hops)
+    for value in (7, -1):
+        sock.setsockopt(*hops, value)
+    assert sock.getsockopt(*hops) == before
+    with pytest.raises(OSError, match="22"):
+        sock.setsockopt(*hops, 300)
+    for level, option in (
+        hops,
+        (socket.IPPROTO_TCP, socket.TCP_NODELAY),
+        (socket.SOL_SOCKET, socket.SO_PRIORITY),
+    ):
+        for bad in (1.5, "x", 1 << 40):
+            with pytest.raises(TypeError):
+                sock.setsockopt(level, option, bad)
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        for size in (0, 1, 1 << 30, memoryview(struct.pack("i", 1 << 20))):
+            sock.setsockopt(socket.SOL_SOCKET, option, size)
+            assert sock.getsockopt(socket.SOL_SOCKET, option) > 0
+    client.transport.write(bytes(100_000))
+    client.transport.close()
+    await server.lost
+    assert len(server.data) == 100_000
+    listening.close()

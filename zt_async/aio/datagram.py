@@ -134,7 +134,7 @@ class DatagramTransport(asyncio.DatagramTransport):
 
     def _resolve(self, address: Any) -> Address:
         """Of several addresses that of the endpoint's own family."""
-        found = resolve_addresses((address[0], address[1]))
+        found = resolve_addresses(address)
         own = family_of(self._endpoint.local[0])
         return next((one for one in found if family_of(one[0]) == own), found[0])
 
