@@ -309,6 +309,21 @@ def test_a_loss_that_is_found_late_does_not_disturb_the_recovery_from_a_timeout(
     assert (sender.recovery, sender.congestion.cwnd) == (Recovery.TIMEOUT, window)
 
 
+def test_a_needless_repeat_without_congestion_undoes_none():
+    """A window that opens again has things repeated, but that is no recovery that could be taken back."""
+    sender = Sender(StackConfig(pacing=False), 0, 0, 1000)
+    sender.sack = True
+    sender.established(1 << 20, 0, 1, 10.0)
+    sender.congestion.ssthresh = 5000
+    sender.queue.write(bytes(1000))
+    sender.next_flight(10.0)
+    sender.update_window(1, 1, 0, 10.1)
+    sender.update_window(1, 1, 1 << 20, 10.2)
+    assert [segment.seq for segment in sender.next_flight(10.2)] == [1]
+    sender.acknowledge(1001, ((1, 1001),), None, 10.3, duplicate=False)
+    assert sender.congestion.ssthresh == 5000
+
+
 # -- round trips
 
 

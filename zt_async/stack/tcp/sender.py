@@ -439,7 +439,8 @@ class Sender:
         if board.has_lost:
             budget -= board.take_lost(budget, now, flight)
             self.total_retransmits += len(flight) - before
-            self._repeated.update([(segment.seq, None) for segment in flight[before:]])
+            if self.recovery is not Recovery.NONE:
+                self._repeated.update([(segment.seq, None) for segment in flight[before:]])
         stopped = board.has_lost
         if not stopped:
             stopped = self._cut_new(budget, flight, now)
