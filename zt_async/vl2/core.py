@@ -275,7 +275,8 @@ class VL2:
             return member
         if self._waiting.keep(network.id, packet, now):
             self.counters[WAITING] += 1
-            self._ask_again = max(self._ask_again, now + ASK_INTERVAL)
+            if now >= self._ask_again:
+                self._ask_again = now + ASK_INTERVAL
         else:
             self.counters[NOT_A_MEMBER] += 1
         self._ask_for_credentials(network.id, packet, now)
