@@ -109,6 +109,14 @@ def test_multicasts_of_cards_behind_say_so_and_their_groups_are_told():
     assert desk.network.bridged_groups == {}
 
 
+def test_who_is_a_bridge_no_longer_has_no_groups_behind_it():
+    desk = bridged(OWN)
+    sent(desk, GROUP.mac, BEHIND)
+    desk.configure(multicast_limit=32)
+    assert GROUP not in desk.network.announced_groups()
+    assert not desk.network.listens(GROUP)
+
+
 def test_groups_behind_us_are_bounded():
     desk = bridged(OWN)
     for number in range(MAX_BRIDGED_GROUPS + 5):

@@ -141,6 +141,8 @@ class Network:
         self.config = config
         self.bridges = config.bridges
         self.is_bridge = self.own in self.bridges
+        if not self.is_bridge:
+            self.bridged_groups.clear()
         self.failure = None
         self.authentication_url = ""
         self.filter = Filter(config, self.own, self._context, self.filter)
