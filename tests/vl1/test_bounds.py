@@ -193,6 +193,16 @@ def test_endpoints_of_a_root_in_several_worlds_add_up():
     assert topology.role(root.address) == "PLANET"
 
 
+def test_where_worlds_contradict_each_other_the_planet_is_right():
+    planet = make_planet([(throwaway_identity(0), [AT])])
+    topology = Topology(throwaway_identity(100), planet, 10)
+    root = topology.peers[throwaway_identity(0).address]
+    impostor = type(root.identity)(root.address, throwaway_identity(1).public_key)
+    topology.offer(make_moon([(impostor, [Endpoint("10.0.0.2", 2)])]), always_accept_new=True)
+    assert topology.peers[root.address] is root
+    assert topology.upstreams == {root.address: (AT,)}
+
+
 # Packets that wait
 
 

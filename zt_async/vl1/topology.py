@@ -108,21 +108,22 @@ class Topology:
         self.upstreams = {}
         self.is_root = False
         self._best_until = NEVER
+        identities: dict[int, Identity] = {}  # the planet's word counts for more than a moon's
         for world in self.worlds():
             for root in world.roots:
                 address = root.identity.address
                 if root.identity == self.identity:
                     self.is_root = True
-                elif address != self.address:
+                elif (
+                    address != self.address and identities.setdefault(address, root.identity) == root.identity
+                ):
                     known = self.upstreams.get(address, ())
                     self.upstreams[address] = tuple(dict.fromkeys((*known, *root.endpoints)))
-        for world in self.worlds():
-            for root in world.roots:
-                address = root.identity.address
-                if address in self.upstreams and self.add_peer(root.identity).identity != root.identity:
-                    # A world's word counts for more than who came first.
-                    del self.peers[address]
-                    self.add_peer(root.identity)
+        for identity in identities.values():
+            if self.add_peer(identity).identity != identity:
+                # A world's word counts for more than who came first.
+                del self.peers[identity.address]
+                self.add_peer(identity)
         self._stable_ips = {
             address: frozenset(endpoint.ip for endpoint in endpoints)
             for address, endpoints in self.upstreams.items()
