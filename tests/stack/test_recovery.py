@@ -71,6 +71,20 @@ def test_the_lower_bound_of_timeouts_is_a_setting():
     assert s.pass_time(0.1)[0][0] == pytest.approx(0.05)
 
 
+@pytest.mark.parametrize(("timestamps", "rto"), [(False, 3.0), (True, 0.2)])
+def test_after_a_repeated_syn_only_timestamps_tell_the_round_trip(timestamps, rto):
+    """RFC 6298 section 5.7."""
+    s = Script(timestamps=timestamps).connect()
+    ((_, again),) = s.pass_time(0.3)
+    assert again.flags == "S"
+    s.send(Seg("S.", 0, 1))
+    s.collect()
+    assert s.connection.info().retransmission_timeout == pytest.approx(rto)
+    s.connection.send(b"hello")
+    s.collect()
+    assert s.pass_time(3.1)[0][0] == pytest.approx(rto)
+
+
 def test_the_round_trip_is_smoothed():
     s = with_rtt(0.1, segments=0)
     for i in range(50):

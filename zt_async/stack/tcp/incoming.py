@@ -218,6 +218,8 @@ def _measure_handshake(connection: TcpConnection, now: float) -> None:
         sender.rtt.sample(now - connection.syn_sent_at, now)
     elif sender.timestamps and connection.echo is not None:
         sender.rtt.sample(max(0.0, now - sender.echoed_by(connection.echo, now) + 0.001), now)
+    else:
+        sender.rtt.begin_cautiously()
 
 
 def _reset(connection: TcpConnection) -> None:

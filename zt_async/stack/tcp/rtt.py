@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf
 
 _INITIAL_RTO = 1.0  # (2.1)
+_INITIAL_RTO_AFTER_SYN_LOSS = 3.0  # (5.7)
 _MAX_RTO = 60.0  # (2.5)
 _GRANULARITY = 0.001
 _MIN_RTT_LIFETIME = 300.0  # RFC 8985 section 6.2 step 1
@@ -39,6 +40,10 @@ class RttEstimator:
         if rtt <= self.min_rtt or now - self._min_at > _MIN_RTT_LIFETIME:
             self.min_rtt = rtt
             self._min_at = now
+
+    def begin_cautiously(self) -> None:
+        """(5.7) The timer of the SYN expired, and what was measured is ambiguous."""
+        self.rto = _INITIAL_RTO_AFTER_SYN_LOSS
 
     def back_off(self) -> None:
         """(5.5) The timer expired."""
