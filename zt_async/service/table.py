@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Final
 
 from zt_async.service import controller_api, node_api
@@ -42,49 +43,32 @@ class Operation:
         return ("POST", "PUT") if self.method == "POST" else (self.method,)
 
 
-def _get(
+def _operation(
+    method: str,
     path: str,
     handler: Handler,
     summary: str,
     answer: Schema | None,
     *errors: int,
+    body: str | None = None,
     access: Access = Access.TOKEN,
 ) -> Operation:
+    errors = (400, 413, *errors) if method == "POST" else (400, *errors)
     return Operation(
-        method="GET",
-        path=path,
-        handler=handler,
-        summary=summary,
-        answer=answer,
-        errors=(400, *errors),
-        access=access,
-    )
-
-
-def _post(
-    path: str, handler: Handler, summary: str, body: str | None, answer: Schema, *errors: int
-) -> Operation:
-    return Operation(
-        method="POST",
+        method=method,
         path=path,
         handler=handler,
         summary=summary,
         answer=answer,
         body=body,
-        errors=(400, 413, *errors),
+        errors=errors,
+        access=access,
     )
 
 
-def _delete(path: str, handler: Handler, summary: str, answer: Schema, *errors: int) -> Operation:
-    return Operation(
-        method="DELETE",
-        path=path,
-        handler=handler,
-        summary=summary,
-        answer=answer,
-        errors=(400, *errors),
-    )
-
+_get: Final = partial(_operation, "GET")
+_post: Final = partial(_operation, "POST")
+_delete: Final = partial(_operation, "DELETE")
 
 _NETWORKS: Final = "/controller/network"
 _NETWORK: Final = "/controller/network/{network_id}"
@@ -101,9 +85,9 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "/config/settings",
         node_api.post_settings,
         "Change settings in local.conf; allowManagementFrom is at once in force",
-        "SettingsChange",
         _ANY,
         500,
+        body="SettingsChange",
     ),
     _get("/peer", node_api.get_peers, "The nodes that are known", array(ref("Peer")), 503),
     _get("/peer/{address}", node_api.get_peer, "One of them", ref("Peer"), 404, 503),
@@ -113,11 +97,11 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "/network/{network_id}",
         node_api.post_network,
         "Join a network, and change local settings of it",
-        "NetworkSettings",
         ref("Network"),
         404,
         500,
         503,
+        body="NetworkSettings",
     ),
     _delete(
         "/network/{network_id}", node_api.delete_network, "Leave a network", ref("Result"), 404, 500, 503
@@ -128,47 +112,47 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "/moon/{moon_id}",
         node_api.post_moon,
         "Use a moon, as soon as a seed delivers it",
-        "Seed",
         ref("Moon"),
         404,
         500,
         503,
+        body="Seed",
     ),
     _delete("/moon/{moon_id}", node_api.delete_moon, "Use a moon no longer", ref("Result"), 404, 500, 503),
     _get("/bond/show/{address}", node_api.no_bonds, "Bonds, of which there are none", _ANY),
-    _post("/bond/rotate/{address}", node_api.no_bonds, "Bonds, of which there are none", None, _ANY),
+    _post("/bond/rotate/{address}", node_api.no_bonds, "Bonds, of which there are none", _ANY),
     _get("/controller", controller_api.get_controller, "The controller", ref("Controller"), 404, 503),
     _get(_NETWORKS, controller_api.get_networks, "The IDs of its networks", array(TEXT), 404, 503),
     _post(
         _NETWORKS,
         controller_api.post_new_network,
         "Make a network with a random ID",
-        "ControlledNetworkChange",
         _RECORD,
         404,
         409,
         503,
+        body="ControlledNetworkChange",
     ),
     _post(
         "/controller/network/{address}______",
         controller_api.post_new_network_of,
         "The same, by the address of the controller",
-        "ControlledNetworkChange",
         _RECORD,
         404,
         409,
         503,
+        body="ControlledNetworkChange",
     ),
     _get(_NETWORK, controller_api.get_network, "A network of this controller", _RECORD, 404, 503),
     _post(
         _NETWORK,
         controller_api.post_network,
         "Change a network, or make it",
-        "ControlledNetworkChange",
         _RECORD,
         404,
         409,
         503,
+        body="ControlledNetworkChange",
     ),
     _delete(
         _NETWORK,
@@ -192,11 +176,11 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         _MEMBER,
         controller_api.post_member,
         "Change a member, be it before it asks; authorized lets it in or cuts it off",
-        "MemberChange",
         ref("Member"),
         404,
         409,
         503,
+        body="MemberChange",
     ),
     _delete(
         _MEMBER,
