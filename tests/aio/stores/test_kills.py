@@ -62,7 +62,7 @@ async def test_a_writer_that_is_killed_loses_no_acknowledged_change(store, place
         numbers = {int(record.address) for record in found}
         assert numbers >= acked
         assert len(numbers - acked) <= 8 * KILLS  # written, and killed before it was said
-        first = max(numbers) + 1
+        first = max(numbers) + 100  # the server may still be at work on what the killed one sent last
         assert len({ip for record in found for ip in record.addresses}) == len(found)
     if isinstance(store, SqliteStore):
         assert await store._run(store._database._value, "PRAGMA integrity_check") == "ok"
