@@ -8,6 +8,7 @@ from zt_async.aio.stores.memory import MemoryStore
 from zt_async.aio.stores.postgres import PostgresStore
 from zt_async.aio.stores.sqlite import SqliteStore
 
+from .opening import opening
 from .postgres_server import PostgresMissing, PostgresServer
 
 STORES = ["memory", "sqlite", "postgres"]
@@ -49,18 +50,8 @@ def memory():
 @pytest_asyncio.fixture(params=STORES)
 async def open_store(request):
     """Opens stores of the same records, as so many processes would; they are closed at the end."""
-    make = request.getfixturevalue(request.param)
-    opened = []
-
-    async def open_one(**options):
-        store = make(**options)
-        opened.append(store)
-        await store.open()
-        return store
-
-    yield open_one
-    for store in opened:
-        await store.close()
+    async with opening(request.getfixturevalue(request.param)) as open_one:
+        yield open_one
 
 
 @pytest_asyncio.fixture

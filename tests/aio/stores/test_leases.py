@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from functools import partial
 
 import pytest
 import pytest_asyncio
@@ -11,6 +12,7 @@ from zt_async.crypto.identity import Identity
 from zt_async.errors import FenceLost, IdentityError, StoreError
 from zt_async.testing import throwaway_identity
 
+from .opening import opening
 from .records import CONTROLLER, key, member, network, put
 
 ONE, TWO = sorted((throwaway_identity(0), throwaway_identity(1)), key=lambda identity: identity.address)
@@ -19,30 +21,18 @@ TTL = 0.4  # s
 
 @pytest_asyncio.fixture(params=["sqlite", "postgres"])
 async def open_store(request):
-    make = request.getfixturevalue(request.param)
-    opened = []
-
-    async def open_one():
-        store = make(**({"ttl": TTL} if request.param == "postgres" else {}))
-        opened.append(store)
-        await store.open()
-        return store
-
-    yield open_one
-    for store in opened:
-        await store.close()
+    options = {"ttl": TTL} if request.param == "postgres" else {}
+    async with opening(partial(request.getfixturevalue(request.param), **options)) as open_one:
+        yield open_one
 
 
 @pytest_asyncio.fixture
 async def expiring(postgres):
     """Two stores whose leases end by themselves."""
-    stores = [postgres(ttl=TTL), postgres(ttl=TTL)]
-    for store in stores:
-        await store.open()
-    await stores[0].add_identity(ONE)
-    yield stores
-    for store in stores:
-        await store.close()
+    async with opening(partial(postgres, ttl=TTL)) as open_one:
+        stores = [await open_one(), await open_one()]
+        await stores[0].add_identity(ONE)
+        yield stores
 
 
 async def soon(awaitable):

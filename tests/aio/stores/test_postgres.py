@@ -14,16 +14,15 @@ from zt_async.controller.store import Snapshot
 from zt_async.errors import Conflict, StoreError
 from zt_async.testing import throwaway_identity
 
+from .opening import opening
 from .records import CONTROLLER, NETWORK, key, member, network, put
 from .test_contract import next_keys
 
 
 @pytest_asyncio.fixture
 async def store(postgres):
-    store = postgres()
-    await store.open()
-    yield store
-    await store.close()
+    async with opening(postgres) as open_one:
+        yield await open_one()
 
 
 @pytest_asyncio.fixture

@@ -9,6 +9,7 @@ import threading
 from contextlib import closing
 
 import pytest
+import pytest_asyncio
 
 from zt_async.aio.stores import sqlite_database
 from zt_async.aio.stores.sqlite import SqliteStore
@@ -18,6 +19,7 @@ from zt_async.controller.store import PutSeen, Snapshot
 from zt_async.errors import Conflict, FenceLost, StoreError
 from zt_async.testing import throwaway_identity
 
+from .opening import opening
 from .records import CONTROLLER, NETWORK, delete, key, member, network, put
 from .test_contract import next_keys
 
@@ -29,12 +31,10 @@ def path(tmp_path):
     return tmp_path / "controller.db"
 
 
-@pytest.fixture
+@pytest_asyncio.fixture
 async def store(sqlite):
-    store = sqlite()
-    await store.open()
-    yield store
-    await store.close()
+    async with opening(sqlite) as open_one:
+        yield await open_one()
 
 
 @pytest.fixture

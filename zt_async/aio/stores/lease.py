@@ -59,7 +59,10 @@ class Leases(Protocol):
         """Keep an identity with its secret; having it already is no error. Raises IdentityError without a secret."""
 
     async def remove_identity(self, address: NodeAddress) -> bool:
-        """Forget an identity and end its lease; False if there is none. Its networks stay."""
+        """Forget an identity and end its lease; False if there is none. Its networks stay.
+
+        Its holder notices when it next renews. Added again, the identity is nobody's before that is sure to be over.
+        """
 
     async def identities(self) -> list[IdentityStatus]:
         """All identities, by address."""

@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from typing import Final
 
+_ASSIGN: Final = """INSERT INTO assignment (network, ip, address)
+            SELECT DISTINCT NEW.network, value, NEW.address
+            FROM json_each(NEW.record, '$.ipAssignments') WHERE type = 'text';"""
+
 RECORDS: Final = (
     """
     CREATE TABLE network (
@@ -72,11 +76,9 @@ RECORDS: Final = (
         INSERT OR REPLACE INTO change (network, address) VALUES (OLD.id, '');
     END
     """,
-    """
+    f"""
     CREATE TRIGGER member_added AFTER INSERT ON member BEGIN
-        INSERT INTO assignment (network, ip, address)
-            SELECT DISTINCT NEW.network, value, NEW.address
-            FROM json_each(NEW.record, '$.ipAssignments') WHERE type = 'text';
+        {_ASSIGN}
         INSERT OR REPLACE INTO change (network, address) VALUES (NEW.network, NEW.address);
     END
     """,
@@ -87,14 +89,12 @@ RECORDS: Final = (
         INSERT OR REPLACE INTO change (network, address) VALUES (NEW.network, NEW.address);
     END
     """,
-    """
+    f"""
     CREATE TRIGGER member_moved AFTER UPDATE ON member
         WHEN json_extract(NEW.record, '$.ipAssignments') IS NOT json_extract(OLD.record, '$.ipAssignments')
     BEGIN
         DELETE FROM assignment WHERE network = NEW.network AND address = NEW.address;
-        INSERT INTO assignment (network, ip, address)
-            SELECT DISTINCT NEW.network, value, NEW.address
-            FROM json_each(NEW.record, '$.ipAssignments') WHERE type = 'text';
+        {_ASSIGN}
     END
     """,
     """
