@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,17 +45,33 @@ def test_pairs() -> None:
         parse_pairs(["ours-libzt"], None)
 
 
-@pytest.mark.netns
-@pytest.mark.usefixtures("network_namespaces")
-async def test_all_measurements_run(tmp_path: Path) -> None:
-    options = ["--quick", "--root", "ours", "--pairs", "ours-ours", "--json", str(tmp_path / "x.json")]
+async def benchmark(folder: Path, *options: str) -> tuple[list[dict[str, Any]], str]:
+    """Run it; what it wrote of each pair, and its table."""
+    results = folder / "results.json"
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks", *options, cwd=CHECKOUT, stdout=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "benchmarks", "--quick", "--root", "ours", "--json", str(results), *options),
+        cwd=CHECKOUT,
+        stdout=asyncio.subprocess.PIPE,
     )
     output, _ = await process.communicate()
     assert process.returncode == 0
-    (pair,) = json.loads((tmp_path / "x.json").read_text())["pairs"]
+    return json.loads(results.read_text())["pairs"], output.decode()
+
+
+@pytest.mark.netns
+@pytest.mark.usefixtures("network_namespaces")
+async def test_all_measurements_run(tmp_path: Path) -> None:
+    (pair,), text = await benchmark(tmp_path, "--pairs", "ours-ours")
     for metric in (metric for metrics in MEASUREMENTS.values() for metric in metrics):
         assert pair["cells"][metric.name]["value"] is not None
         assert pair["cells"][metric.name]["failure"] is None
-        assert metric.name in output.decode()
+        assert metric.name in text
+
+
+@pytest.mark.interop
+@pytest.mark.usefixtures("libzt")
+async def test_libzt_is_measured_beside_ours(tmp_path: Path) -> None:
+    (pair,), text = await benchmark(tmp_path, "--only", "tcp_ping_pong", "--pairs", "libzt-ours")
+    assert (pair["client"], pair["server"]) == ("1.8.4", "ours")
+    assert pair["cells"][TCP_P50.name]["value"] > 0
+    assert "libzt 1.8.4 → ours" in text
