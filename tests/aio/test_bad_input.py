@@ -110,11 +110,21 @@ async def test_a_folder_that_is_none(tmp_path, reports, kind):
 
 
 @SIMULATED
-@pytest.mark.parametrize("name", ["identity.secret", "planet"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("identity.secret", "planet", "moons.d/0123456789abcdef.moon", "peers.d/0123456789.peer"),
+        *("networks.d/0123456789abcdef.conf", "networks.d/0123456789abcdef.local.conf"),
+    ],
+)
 async def test_a_folder_in_place_of_a_file(tmp_path, reports, name):
-    (tmp_path / name).mkdir()
+    (tmp_path / name).mkdir(parents=True)
+    if name.endswith(".local.conf"):
+        (tmp_path / name.replace(".local", "")).touch()
+    before = files(tmp_path)
     with pytest.raises(zt.StorageError, match=f"cannot read .*{name}: Is a directory"):
         await start(tmp_path)
+    assert files(tmp_path) == before
 
 
 def test_a_folder_that_the_user_may_not_write(tmp_path):

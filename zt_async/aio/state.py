@@ -78,15 +78,15 @@ class State:
         given = await _read_roots(self._roots)
         stored_planet = await self._finish(stored.load_planet, storage)
         self.moons = await self._finish(stored.load_moons, storage)
-        self.identity = await self._load_identity()
-        self.planet = given or _newer(stored_planet, World.default_planet())
-        if self.planet != stored_planet:
-            await self._finish(stored.save_world, storage, self.planet)
+        if self._config.cache_networks:
+            self.networks = await self._finish(stored.load_networks, storage)
         if self._config.cache_peers:
             records = await self._finish(stored.load_peers, storage)
             self.peers = [(record.identity, record.endpoints) for record in records]
-        if self._config.cache_networks:
-            self.networks = await self._finish(stored.load_networks, storage)
+        self.identity = await self._load_identity()  # the first to write, when all else can be read
+        self.planet = given or _newer(stored_planet, World.default_planet())
+        if self.planet != stored_planet:
+            await self._finish(stored.save_world, storage, self.planet)
 
     async def _load_identity(self) -> Identity:
         known = await self._finish(stored.load_identity, self.storage)
