@@ -59,6 +59,18 @@ def test_a_deadlock_is_an_error_that_says_who_waits():
     assert cleaned_up == [True]
 
 
+def test_a_deadlock_of_what_is_awaitable_and_no_coroutine():
+    class Awaitable:
+        def __await__(self):
+            return asyncio.Event().wait().__await__()
+
+    async def main():
+        await asyncio.ensure_future(Awaitable())
+
+    with pytest.raises(RuntimeError, match="deadlock at .* in _wrap_awaitable, line"):
+        run(main())
+
+
 def test_waiting_for_ever_while_other_things_happen_is_limited():
     async def tick():
         for _ in range(10_000):

@@ -79,9 +79,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 def _place(task: asyncio.Task[Any]) -> str:
     """Where a task waits."""
     coroutine: Any = task.get_coro()
-    while hasattr(inner := coroutine.cr_await, "cr_await"):
+    while hasattr(inner := getattr(coroutine, "cr_await", None), "cr_await"):
         coroutine = inner
-    return f"{task.get_name()} (in {coroutine.__qualname__}, line {coroutine.cr_frame.f_lineno})"
+    frame = coroutine.cr_frame if hasattr(coroutine, "cr_frame") else coroutine.gi_frame
+    return f"{task.get_name()} (in {coroutine.__qualname__}, line {frame.f_lineno})"
 
 
 def run(main: Coroutine[Any, Any, T], clock: SimClock | None = None, *, limit: float = 3600.0) -> T:
