@@ -10,7 +10,6 @@ from zt_async.types import Endpoint, MACAddress, NetworkId, NodeAddress
 from zt_async.vl2.addressing import (
     address_of_mac,
     first_octet,
-    link_local,
     member_mac,
     resolution_group,
     rfc4193,
@@ -19,6 +18,7 @@ from zt_async.vl2.addressing import (
 from zt_async.wire import inetaddress
 from zt_async.wire.buffer import Reader
 from zt_async.wire.inetaddress import ip_scope, pack_endpoint, parse_address, read_endpoint
+from zt_async.wire.ipv6 import link_local_address
 
 unhex = bytes.fromhex
 
@@ -121,7 +121,7 @@ def _check_derive(case: Case) -> None:
     assert str(address_of_mac(network_id, mac)) == case["address_back"] == str(address)
     _check_interface(sixplane(network_id, address), case["sixplane"])
     _check_interface(rfc4193(network_id, address), case["rfc4193"])
-    _check_interface(link_local(mac), case["link_local"])
+    _check_interface(IPv6Interface((link_local_address(mac), 64)), case["link_local"])
 
 
 def _check_interface(interface: IPv6Interface, stated: Case) -> None:

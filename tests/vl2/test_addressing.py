@@ -12,7 +12,6 @@ from zt_async.types import BROADCAST, MACAddress, NetworkId, NodeAddress
 from zt_async.vl2.addressing import (
     address_of_mac,
     first_octet,
-    link_local,
     member_mac,
     resolution_group,
     rfc4193,
@@ -32,7 +31,6 @@ def test_a_member():
     assert address_of_mac(NETWORK, mac) == MEMBER
     assert sixplane(NETWORK, MEMBER) == IPv6Interface("fccd:ffa:f481:d8d5:d247::1/40")
     assert rfc4193(NETWORK, MEMBER) == IPv6Interface("fde6:b4e3:8f2b:bb19:7b99:9381:d8d5:d247/88")
-    assert link_local(mac) == IPv6Interface("fe80::7898:63ff:fefe:5da4/64")
 
 
 @given(network_ids, addresses)

@@ -351,13 +351,6 @@ def test_several_certificates_of_ownership_count_together(members, find):
     assert not record.owns(ip_address("10.0.0.2"))
 
 
-def test_a_member_that_is_forgotten_is_a_stranger(members, find):
-    members.add(com(), find)
-    members.forget(MEMBER.address)
-    members.forget(MEMBER.address)
-    assert not members.allows(MEMBER)
-
-
 # Bounds
 
 

@@ -5,7 +5,7 @@ Network IDs and node addresses may be plain integers.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Interface
+from ipaddress import IPv4Address
 
 from zt_async.types import BROADCAST, IPAddress, MACAddress, NodeAddress
 from zt_async.wire.addressing import rfc4193 as rfc4193
@@ -29,12 +29,6 @@ def member_mac(network_id: int, address: int) -> MACAddress:
 def address_of_mac(network_id: int, mac: int) -> NodeAddress:
     """The node address behind a MAC, which means something only if the first octet is right."""
     return NodeAddress(mac & _LOW_40 ^ _mac_mask(network_id))
-
-
-def link_local(mac: int) -> IPv6Interface:
-    """The link-local address of a card, by modified EUI-64 (RFC 4291 appendix A)."""
-    eui64 = (mac >> 24 ^ 0x020000) << 40 | 0xFFFE << 24 | mac & 0xFFFFFF
-    return IPv6Interface((0xFE80 << 112 | eui64, 64))
 
 
 def resolution_group(ip: IPAddress) -> tuple[MACAddress, int]:

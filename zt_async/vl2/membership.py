@@ -346,7 +346,3 @@ class Members:
         """Who was heard of longest ago, but rather one of whom nothing is revoked."""
         harmless = (record.address for record in self if not record.com_threshold)
         return next(harmless, next(iter(self._records)))
-
-    def forget(self, address: NodeAddress) -> None:
-        """Drop what is known of a member, revocations included."""
-        self._records.pop(address, None)
