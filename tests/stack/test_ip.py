@@ -681,6 +681,27 @@ def test_icmp_about_what_is_not_in_flight_is_not_believed():
     s.quiet()
     assert s.connection.info().mss == 2740
     assert s.stack.counters["tcp icmp out of window"] == 1
+    assert s.interface.path_mtu(REMOTE_ADDRESS, s.now) == 2800
+
+
+@pytest.mark.parametrize("protocol", [ip.UDP, ip.TCP, ip.ICMPV6, 132])
+def test_icmp_about_what_nobody_sent_says_nothing_of_the_path(protocol):
+    s = Script()
+    quoted = ipv6.Header(OWN_ADDRESS, REMOTE_ADDRESS, protocol, 2000).encode() + bytes((128,)) + bytes(1999)
+    s.send_icmp(error_about(quoted, icmpv6.PACKET_TOO_BIG, 0, 1300))
+    assert s.interface.path_mtu(REMOTE_ADDRESS, s.now) == 2800
+
+
+def test_a_ping_that_was_too_big_goes_in_fragments_next_time():
+    s = Script()
+    ping = s.stack.ping(REMOTE, bytes(2000), now=s.now)
+    s.collect()
+    s.send_icmp(error_about(s.others[0], icmpv6.PACKET_TOO_BIG, 0, 1300))
+    assert ping.error is None
+    s.others.clear()
+    s.stack.ping(REMOTE, bytes(2000), now=s.now)
+    s.collect()
+    assert [sent[6] for sent in s.others] == [ipv6.FRAGMENT] * 2
 
 
 def test_an_interface_with_another_mtu():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import NamedTuple
 
 from zt_async.stack.interface import Interface
@@ -42,3 +43,10 @@ class TransportError(NamedTuple):
     protocol: int
     transport: bytes
     """The beginning of the upper-layer packet."""
+    mtu: int = 0
+    """What the path takes, with EMSGSIZE."""
+
+    def believe(self, now: float) -> None:
+        """The packet was found to be one that was sent: so packets that follow have to fit the path."""
+        if self.code == errno.EMSGSIZE:
+            self.interface.lower_path_mtu(self.destination, self.mtu, now)

@@ -66,15 +66,6 @@ class Icmpv4Layer:
         elif content is not None:
             arrival.interface.igmp.hear_report(content, now)
 
-    def local_error(self, interface: Interface, packet: bytes) -> TransportError | None:
-        """What to tell the sender of a packet that found no neighbour."""
-        return self._about(interface, errno.EHOSTUNREACH, packet)
-
-    def receive_error(self, error: TransportError, now: float) -> None:
-        """An error about an echo request of ours."""
-        if error.transport[:1] == bytes((icmpv4.ECHO_REQUEST,)):
-            self._pings.receive_error(error.code, error.transport, now)
-
     def _answer_echo(self, arrival: Arrival, message: icmpv4.Message, now: float) -> None:
         if arrival.is_group:
             return
@@ -94,24 +85,23 @@ class Icmpv4Layer:
             case _:  # redirects and source quenches may come from anybody (RFC 6633)
                 self._host.counters["icmpv4 ignored"] += 1
                 return None
-        error = self._about(arrival.interface, code, quoted)
+        error = self.error_about(arrival.interface, code, quoted)
         if error is None:
             raise DecodeError("icmpv4 quoted packet")
         if code == errno.EMSGSIZE:
             mtu = icmpv4.next_hop_mtu(value, int.from_bytes(quoted[2:4], "big"))
             if mtu >= arrival.interface.path_mtu(error.destination, now):
                 raise DecodeError("icmpv4 fragmentation needed mtu")
-            arrival.interface.lower_path_mtu(error.destination, mtu, now)
-            self._host.generation += 1
+            return error._replace(mtu=mtu)
         return error
 
-    def _about(self, interface: Interface, code: int, quoted: bytes) -> TransportError | None:
-        """The quoted packet must be one that this stack may have sent."""
+    def error_about(self, interface: Interface, code: int, quoted: bytes) -> TransportError | None:
+        """Something happened to the packet that begins so; None where this stack cannot have sent it."""
         if len(quoted) < ipv4.HEADER_SIZE or quoted[0] >> 4 != 4:
             return None
         start = (quoted[0] & 0xF) << 2
         source, destination = quoted[12:16], quoted[16:20]
-        if not (interface.owns(source) or (interface is self._ip.local and self._ip.owner(source))):
+        if not self._ip.may_have_sent(interface, source):
             return None
         if start < ipv4.HEADER_SIZE or (quoted[6] & 0x1F) << 8 | quoted[7]:  # not the first fragment
             return None

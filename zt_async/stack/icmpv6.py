@@ -60,10 +60,6 @@ class Icmpv6Layer:
             self._host.counters["icmpv6 ignored"] += 1
         return None
 
-    def local_error(self, interface: Interface, packet: bytes) -> TransportError | None:
-        """What to tell the sender of a packet that found no neighbour."""
-        return self._about(interface, errno.EHOSTUNREACH, packet)
-
     def _answer_echo(self, arrival: Arrival, message: icmpv6.Message, now: float) -> None:
         if arrival.is_group:
             return
@@ -112,22 +108,21 @@ class Icmpv6Layer:
                 code = errno.EMSGSIZE
             case _:
                 raise DecodeError("icmpv6 type")
-        error = self._about(arrival.interface, code, quoted)
+        error = self.error_about(arrival.interface, code, quoted)
         if error is None:
             raise DecodeError("icmpv6 quoted packet")
         if code == errno.EMSGSIZE:
             if value >= arrival.interface.path_mtu(error.destination, now):
                 raise DecodeError("icmpv6 packet too big mtu")
-            arrival.interface.lower_path_mtu(error.destination, value, now)
-            self._host.generation += 1
+            return error._replace(mtu=value)
         return error
 
-    def _about(self, interface: Interface, code: int, quoted: bytes) -> TransportError | None:
-        """The quoted packet must be one that this stack may have sent."""
+    def error_about(self, interface: Interface, code: int, quoted: bytes) -> TransportError | None:
+        """Something happened to the packet that begins so; None where this stack cannot have sent it."""
         if len(quoted) < ipv6.HEADER_SIZE:
             return None
         source, destination = quoted[8:24], quoted[24:40]
-        if not (interface.owns(source) or (interface is self._ip.local and self._ip.owner(source))):
+        if not self._ip.may_have_sent(interface, source):
             return None
         try:
             upper = ipv6.find_upper(quoted, len(quoted), quoted[6])
@@ -136,8 +131,3 @@ class Icmpv6Layer:
         if upper.fragment is not None and upper.fragment.offset:
             return None
         return TransportError(interface, code, source, destination, upper.protocol, quoted[upper.offset :])
-
-    def receive_error(self, error: TransportError, now: float) -> None:
-        """An error about an echo request of ours."""
-        if error.transport[:1] == bytes((icmpv6.ECHO_REQUEST,)):
-            self._pings.receive_error(error.code, error.transport, now)

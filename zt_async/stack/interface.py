@@ -216,6 +216,7 @@ class Interface:
             del self._path_mtus[next(iter(self._path_mtus))]
         minimum = ipv6.MINIMUM_MTU if ip.is_ipv6(destination) else ipv4.MINIMUM_PATH_MTU
         self._path_mtus[destination] = (max(mtu, minimum), now + _PATH_MTU_LIFETIME)
+        self._host.generation += 1
 
     def receive_solicitation(self, source: bytes, solicitation: ndp.NeighborSolicitation, now: float) -> None:
         """Answer for an own address (RFC 4861 section 7.2.4)."""

@@ -41,6 +41,10 @@ class IpLayer:
                 return interface
         return None
 
+    def may_have_sent(self, interface: Interface, source: bytes) -> bool:
+        """Whether packets from an address leave by an interface."""
+        return interface.owns(source) or (interface is self.local and self.owner(source) is not None)
+
     def flow(
         self,
         protocol: int,

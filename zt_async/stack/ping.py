@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator
 
+from zt_async.stack.arrival import TransportError
 from zt_async.stack.flow import Flow
 from zt_async.stack.host import Host, Socket, os_error
 from zt_async.stack.interface import Interface
+from zt_async.wire import icmpv4, icmpv6, ip
 from zt_async.wire.icmpv6 import Echo
 
+_REQUESTS = {ip.ICMPV4: icmpv4.ECHO_REQUEST, ip.ICMPV6: icmpv6.ECHO_REQUEST}
 _MAX_PAYLOAD = {16: 65527, 4: 65507}  # by the size of an address
 
 _Key = tuple[int, int]
@@ -84,11 +87,17 @@ class PingTable:
         self._finish(ping, now, None)
         return True
 
-    def receive_error(self, code: int, request: bytes, now: float) -> None:
-        """An error about the request that begins so, with its eight bytes of header."""
+    def receive_error(self, error: TransportError, now: float) -> None:
+        """An ICMP error about an echo request from here."""
+        request = error.transport
+        if len(request) < 8 or request[0] != _REQUESTS.get(error.protocol):
+            return
         ping = self._waiting.get((int.from_bytes(request[4:6], "big"), int.from_bytes(request[6:8], "big")))
-        if ping is not None and code != errno.EMSGSIZE and len(request) >= 8:
-            self._finish(ping, now, os_error(code))
+        if ping is None:
+            return
+        error.believe(now)
+        if error.code != errno.EMSGSIZE:
+            self._finish(ping, now, os_error(error.code))
 
     def close_interface(self, interface: Interface, now: float) -> None:
         """Pings that wait there fail with ENETDOWN."""

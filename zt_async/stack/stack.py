@@ -186,7 +186,7 @@ class Stack:
             timer.target.handle_timer(now)
         for interface, packet in self._ip.take_undeliverable():
             layer = self._icmpv6 if packet[0] >> 4 == 6 else self._icmpv4
-            error = layer.local_error(interface, packet)
+            error = layer.error_about(interface, errno.EHOSTUNREACH, packet)
             if error is not None:
                 self._deliver_error(error, now)
         if self._ip.reassembler.expired:
@@ -341,11 +341,9 @@ class Stack:
         if error.protocol == ip.TCP:
             self._tcp.receive_error(error, now)
         elif error.protocol == ip.UDP:
-            self._udp.receive_error(error)
-        elif error.protocol == ip.ICMPV6:
-            self._icmpv6.receive_error(error, now)
-        elif error.protocol == ip.ICMPV4:
-            self._icmpv4.receive_error(error, now)
+            self._udp.receive_error(error, now)
+        else:
+            self._pings.receive_error(error, now)
 
 
 def _unpack(local: Address | None) -> tuple[bytes, int]:

@@ -355,14 +355,17 @@ class UdpLayer:
                 self.close(endpoint, os_error(errno.ENETDOWN))
                 self.host.mark_ready(endpoint)
 
-    def receive_error(self, error: TransportError) -> None:
+    def receive_error(self, error: TransportError, now: float) -> None:
         """An ICMP error about a datagram from here."""
-        if len(error.transport) < 4 or error.code == errno.EMSGSIZE:
+        if len(error.transport) < 4:
             return
         own_port = int.from_bytes(error.transport[0:2], "big")
         remote_port = int.from_bytes(error.transport[2:4], "big")
         endpoint = self._find(error.interface, error.source, own_port, error.destination, remote_port)
-        if endpoint is not None:
+        if endpoint is None:
+            return
+        error.believe(now)
+        if error.code != errno.EMSGSIZE:
             endpoint.fail(os_error(error.code), (address_text(error.destination), remote_port))
             self.host.mark_ready(endpoint)
 

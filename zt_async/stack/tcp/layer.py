@@ -112,6 +112,7 @@ class TcpLayer:
         if not sender.una <= seq <= sender.nxt:
             self._host.counters["tcp icmp out of window"] += 1
         elif error.code == errno.EMSGSIZE:
+            error.believe(now)
             held.path_changed(now)
         elif held.state in HANDSHAKE and held.listener is None:
             held.fail(error.code)
