@@ -30,10 +30,23 @@ and the other kinds of OSError.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 
 class ZeroTierError(Exception):
-    """Base of all that is ZeroTier's own."""
+    """Base of all that is ZeroTier's own. Like other exceptions they can be copied, and go to other processes."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(
+    kind: type[ZeroTierError], arguments: tuple[object, ...], attributes: dict[str, Any]
+) -> ZeroTierError:
+    """The same exception, whatever its own constructor takes."""
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(attributes)
+    return error
 
 
 class NodeNotRunning(ZeroTierError):
