@@ -67,6 +67,7 @@ class PeerInfo:
 
     @property
     def direct(self) -> bool:
+        """It is reached on a path of its own, and not through a root."""
         return any(path.alive for path in self.paths)
 
 

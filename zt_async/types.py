@@ -121,6 +121,7 @@ class MACAddress(_Number):
 
     @property
     def is_broadcast(self) -> bool:
+        """All bits are set: everybody's."""
         return self == BROADCAST
 
     @property
@@ -197,6 +198,7 @@ class Endpoint(NamedTuple):
 
     @property
     def ip(self) -> IPAddress:
+        """The host, as an object of ``ipaddress``."""
         return ipaddress.ip_address(self.host)
 
     @property

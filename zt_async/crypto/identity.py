@@ -100,6 +100,7 @@ class Identity:
 
     @property
     def has_secret(self) -> bool:
+        """It can sign, and agree on keys."""
         return self._secret_key is not None
 
     def public(self) -> Self:

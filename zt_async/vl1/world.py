@@ -56,6 +56,7 @@ class WorldKey:
 
     @classmethod
     def generate(cls, random_bytes: Callable[[int], bytes]) -> Self:
+        """A new key pair; ``random_bytes`` is ``secrets.token_bytes``, or what gives so many bytes as well."""
         secret = random_bytes(KEY_SIZE)
         return cls(curve25519.public_key_of(secret), secret)
 
@@ -65,6 +66,7 @@ class WorldKey:
         return cls(data[:KEY_SIZE], data[KEY_SIZE:])
 
     def to_bytes(self) -> bytes:
+        """What ``from_bytes`` reads: the public half and the secret one."""
         return self.public + self.secret
 
 
@@ -163,6 +165,7 @@ class World:
         return world
 
     def to_bytes(self) -> bytes:
+        """The content of a planet or moon file (vl1.md 4.1)."""
         return self._pack(self.signature)
 
     def signed_message(self) -> bytes:
@@ -170,6 +173,7 @@ class World:
         return b"%b%b%b" % (b"\x7f" * 8, self._pack(b""), b"\xf7" * 8)
 
     def is_signed_by(self, public_key: bytes) -> bool:
+        """Whether the signature is of the key with this public half, 64 bytes."""
         return curve25519.verify(public_key, self.signed_message(), self.signature)
 
     @property
