@@ -114,6 +114,11 @@ def test_a_member_without_name_or_identity_has_no_such_keys():
 def test_an_identity_is_that_of_its_member():
     with pytest.raises(RecordError, match="identity is that of"):
         MemberRecord.from_json({**UPSTREAM_MEMBER, "identity": str(throwaway_identity(1))})
+    told = []
+    record = MemberRecord.from_json(
+        {**UPSTREAM_MEMBER, "identity": str(throwaway_identity(1))}, on_error=told.append
+    )
+    assert (record.identity, record.authorized, [error.field for error in told]) == (None, True, ["identity"])
 
 
 def test_old_files_may_lack_keys_and_have_others():

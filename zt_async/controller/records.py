@@ -233,9 +233,13 @@ class MemberRecord:
         record = cls(
             network_id=network_id, address=address, **_checked(_MEMBER, value, lambda _: True, on_error)
         )
-        if record.identity is not None and record.identity.address != address:
-            raise RecordError("identity", f"is that of {record.identity.address}, not of {address}")
-        return record
+        if record.identity is None or record.identity.address == address:
+            return record
+        problem = RecordError("identity", f"is that of {record.identity.address}, not of {address}")
+        if on_error is None:
+            raise problem
+        on_error(problem)
+        return replace(record, identity=None)
 
 
 def network_attributes(changes: Mapping[str, Any]) -> dict[str, Any]:

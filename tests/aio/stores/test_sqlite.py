@@ -14,10 +14,11 @@ import pytest_asyncio
 from zt_async.aio.stores import sqlite_database
 from zt_async.aio.stores.sqlite import SqliteStore
 from zt_async.aio.stores.sqlite_schema import MIGRATIONS
-from zt_async.controller.records import Seen
+from zt_async.controller.records import MemberRecord, Seen
 from zt_async.controller.store import PutSeen, Snapshot
 from zt_async.errors import Conflict, FenceLost, StoreError
 from zt_async.testing import throwaway_identity
+from zt_async.types import NodeAddress
 
 from .opening import opening
 from .records import CONTROLLER, NETWORK, delete, key, member, network, put
@@ -212,9 +213,12 @@ async def test_what_plain_sql_made_of_a_record_does_no_harm(store, plain, caplog
         "UPDATE member SET record = json_set(record, '$.authorized', 'yes', '$.id', 'x') WHERE address LIKE '%2'"
     )
     snapshot = await store.load(CONTROLLER)
-    assert snapshot.members == [member(2, name="two", revision=2)]
+    blank = MemberRecord(network_id=NETWORK, address=NodeAddress(1), revision=2)
+    assert snapshot.members == [blank, member(2, name="two", revision=2)]
     assert f"{NETWORK}/0000000001 in the database: record is no JSON object" in caplog.text
     assert f"{NETWORK}/0000000002 in the database: authorized is true or false, not 'yes'" in caplog.text
+    assert await store.read([key(member(1))]) == [blank]
+    await store.commit([put(member(1, revision=3))])  # whoever wants to can make it whole
     with pytest.raises(sqlite3.IntegrityError):
         plain.execute("UPDATE network SET record = 'no JSON'")
     with pytest.raises(sqlite3.IntegrityError):
