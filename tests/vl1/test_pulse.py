@@ -1,10 +1,11 @@
 """The periodic work where there are many peers."""
 
 from tests.vl1.remote import Bench
+from zt_async.events import PathRemoved
 from zt_async.types import Endpoint
 from zt_async.vl1 import pulse
 from zt_async.vl1.assembler import EXPIRY
-from zt_async.vl1.path import PATH_EXPIRATION
+from zt_async.vl1.path import NEVER, PATH_EXPIRATION
 from zt_async.wire.packet import FLAG_FRAGMENTED, Verb, split
 
 PEERS = 7
@@ -31,6 +32,24 @@ def test_everybody_gets_a_turn_however_long_a_round_takes(monkeypatch):
     remotes = met(bench)
     bench.wait(40)
     assert probed(remotes) == {remote.address for remote in remotes}
+
+
+def test_old_paths_are_dropped_a_few_at_a_time(monkeypatch):
+    monkeypatch.setattr(pulse, "PEERS_AT_ONCE", 2)
+    bench = Bench()
+    remotes = met(bench)
+    for remote in remotes:
+        remote.peer.last_nontrivial = NEVER
+        remote.peer.entries[0].last_receive = bench.now - PATH_EXPIRATION
+    before = dropped = 0
+    end = bench.now + 40
+    while bench.core.next_timer() <= end:
+        bench.clock.advance_to(bench.core.next_timer())
+        bench.core.handle_timer(bench.now)
+        bench.collect()
+        before, dropped = dropped, len(bench.core.saw(PathRemoved))
+        assert dropped - before <= 2
+    assert dropped == PEERS
 
 
 def test_a_path_of_lower_priority_outlives_one_that_expired():

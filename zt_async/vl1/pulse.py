@@ -118,16 +118,21 @@ class Pulse:
             peer = self._unchecked.pop()
             if topology.peers.get(peer.address) is not peer:
                 continue
-            if not topology.is_upstream(peer.address) and peer.is_active(now):
-                self._keep_alive(peer, FULL_HELLO_INTERVAL, now)
-                if (
-                    now - peer.last_nontrivial < MEETING_TIME
-                    and peer.is_trusted(now)
-                    and not peer.is_direct(now)
-                ):
-                    vl1.contact.push_again(peer, now)
+            if not topology.is_upstream(peer.address):
+                self._check_peer(peer, now)
             vl1.reporter.check(peer, now)
         self._next_peers = now + PEERS_PAUSE
+
+    def _check_peer(self, peer: Peer, now: float) -> None:
+        """Keep a peer in contact that is in use, and forget one that was silent for long."""
+        if not peer.is_alive(now):
+            del self._vl1.topology.peers[peer.address]
+        elif not peer.is_active(now):
+            self._drop_expired(peer, now)
+        else:
+            self._keep_alive(peer, FULL_HELLO_INTERVAL, now)
+            if now - peer.last_nontrivial < MEETING_TIME and peer.is_trusted(now) and not peer.is_direct(now):
+                self._vl1.contact.push_again(peer, now)
 
     def _check_upstream(self, peer: Peer, greet: bool, now: float) -> bool:
         """Keep a root in contact; False while it has no path."""
@@ -212,10 +217,4 @@ class Pulse:
     def _housekeeping(self, now: float) -> None:
         vl1 = self._vl1
         vl1.expire(now)
-        topology = vl1.topology
-        for address, peer in list(topology.peers.items()):
-            if not topology.is_upstream(address) and not peer.is_alive(now):
-                del topology.peers[address]
-            else:
-                self._drop_expired(peer, now)
         vl1.forget_paths(IDLE_PATH, now)
