@@ -1,4 +1,4 @@
-"""Print what happens to a node, as it happens, until a key is pressed.
+"""Print what happens to a node, as it happens, until Enter is pressed.
 
 python examples/events.py --folder ~/.local/share/zt_events
 """
