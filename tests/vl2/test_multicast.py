@@ -265,7 +265,8 @@ def test_members_may_ask_who_listens(party):
     party.listen(party.b, GROUP)
     own = party.own.address
     assert gather(party, party.c) == (2, {party.a.address, party.b.address})
-    assert gather(party, party.a) == (2, {party.b.address})
+    for limit in (1, 2, 1, 1, 1, 1, 1, 1):  # who asks takes nobody's place
+        assert gather(party, party.a, limit=limit) == (2, {party.b.address})
     assert gather(party, party.a, OTHER) is None
     assert gather(party, party.c, limit=0) is None
     party.vl2.set_groups(party.id, frozenset((GROUP,)), party.now)
@@ -632,6 +633,18 @@ def test_the_table_is_bounded(monkeypatch):
     assert not table.add(keys[0], 1, 0.0)
 
 
-@given(st.lists(st.integers(), max_size=30))
-def test_shuffling_loses_nothing(items):
-    assert sorted(shuffled(items, seeded_context(5, SimClock()))) == sorted(items)
+@given(st.lists(st.integers(), max_size=30), st.integers(0, 40))
+def test_shuffling_loses_nothing(items, limit):
+    context = seeded_context(5, SimClock())
+    assert sorted(shuffled(items, context)) == sorted(items)
+    some = Counter(shuffled(items, context, limit))
+    assert some.total() == min(limit, len(items))
+    assert some <= Counter(items)
+
+
+def test_every_order_and_every_choice_is_as_likely_as_another():
+    context = seeded_context(5, SimClock())
+    for limit, kinds in ((None, 24), (2, 12), (1, 4)):
+        seen = Counter(tuple(shuffled("abcd", context, limit)) for _ in range(200 * kinds))
+        assert len(seen) == kinds
+        assert all(130 < times < 270 for times in seen.values())

@@ -84,11 +84,12 @@ class GroupTable:
                 self.remove(key, member)
 
 
-def shuffled(items: Iterable[ItemT], context: Context) -> list[ItemT]:
-    """The items in random order."""
+def shuffled(items: Iterable[ItemT], context: Context, limit: int | None = None) -> list[ItemT]:
+    """The items in random order, or ``limit`` of them, for which a long list costs hardly more than a short one."""
     result = list(items)
-    if len(result) > 1:
-        keys = memoryview(context.random_bytes(4 * len(result))).cast("I")
-        order = sorted(range(len(result)), key=keys.__getitem__)
-        result = [result[i] for i in order]
-    return result
+    size = len(result)
+    count = size if limit is None else min(limit, size)
+    for i, number in enumerate(memoryview(context.random_bytes(4 * count)).cast("I")):
+        other = i + number % (size - i)
+        result[i], result[other] = result[other], result[i]
+    return result[:count]

@@ -178,8 +178,10 @@ class Multicaster:
         network = self._vl2.networks.get(key.network_id)
         known = self.table.members(key)
         own = [self._vl1.address] if network is not None and network.listens(key.group) else []
-        others = shuffled((NodeAddress(member) for member in known if member != asker), self._vl2.context)
-        return Gathered(len(known) + len(own), tuple((own + others)[: min(limit, MAX_GATHERED)]))
+        count = min(limit, MAX_GATHERED)
+        drawn = shuffled(known, self._vl2.context, count + 1)  # the asker may be among them
+        others = [NodeAddress(member) for member in drawn if member != asker]
+        return Gathered(len(known) + len(own), tuple((own + others)[:count]))
 
     def receive_gathered(self, data: bytes, now: float) -> None:
         """An answer to what we asked. Raises DecodeError."""
@@ -287,7 +289,8 @@ class Multicaster:
         bridges = network.bridges
         self._send_on(pending, bridges, now)
         others = [member for member in known if member not in bridges]
-        self._send_on(pending, shuffled(others, self._vl2.context), now)
+        drawn = shuffled(others, self._vl2.context, pending.left + 1)  # the origin may be among them
+        self._send_on(pending, drawn, now)
 
     def _replicator(self, network: Network, now: float) -> NodeAddress | None:
         """The member who sends our multicasts on: the nearest to which there is a direct path."""

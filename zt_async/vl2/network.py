@@ -336,8 +336,8 @@ class Network:
     def _outgoing_to_bridges(self, frame: Frame, judge: Filter) -> None:
         """A frame for a card of no member: it is behind the bridge that is known for it, or behind any."""
         known = self.bridge_routes.get(frame[0])
-        recipients = [known] if known in self.bridges else shuffled(self.bridges, self._context)
-        recipients = [bridge for bridge in recipients if bridge != self.own][:MAX_BRIDGE_RECIPIENTS]
+        others = (known,) if known in self.bridges else self.bridges - {self.own}
+        recipients = shuffled(others, self._context, MAX_BRIDGE_RECIPIENTS)
         if not recipients:
             self.counters["out: unknown card"] += 1
         elif not self._allows(judge, frame, None, copies=True):
