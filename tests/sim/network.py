@@ -37,7 +37,7 @@ class Crowd(Lan):
         def accepted() -> Iterator[Transfer]:
             for listener in listeners:
                 while (connection := listener.accept()) is not None:
-                    servers[connection.remote] = self._send(connection)
+                    servers[connection.remote, connection.local] = self._send(connection)
             yield from servers.values()
 
         def all_done() -> bool:
@@ -45,7 +45,7 @@ class Crowd(Lan):
             return len(servers) == len(clients) and all(done)
 
         self.run_until(all_done, timeout=300)
-        return [(side, servers[side.connection.local]) for side in clients]
+        return [(side, servers[side.connection.local, side.connection.remote]) for side in clients]
 
     def _send(self, connection) -> Transfer:
         return Transfer(connection, self.rng.randbytes(self._size))
