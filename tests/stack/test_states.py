@@ -539,6 +539,31 @@ def test_an_exact_reset_ends_the_connection(state):
     assert s.stack.next_timer() is None
 
 
+@pytest.mark.parametrize("window", [0, 60_000])
+@pytest.mark.parametrize("acked", [1, 4])
+def test_a_reset_that_loses_data_is_told_even_when_both_sides_have_closed(window, acked):
+    s = Script(window=window).in_state(State.CLOSE_WAIT)
+    s.connection.send(b"lost")
+    s.connection.send_eof()
+    s.collect()
+    assert s.connection.state is State.LAST_ACK
+    if window:
+        s.send(Seg(".", 2, acked))
+    s.send(Seg("R", 2))
+    assert isinstance(s.connection.error, ConnectionResetError)
+
+
+def test_a_reset_that_loses_nothing_ends_what_both_sides_have_closed():
+    s = Script().in_state(State.CLOSE_WAIT)
+    s.connection.send(b"safe")
+    s.connection.send_eof()
+    s.collect()
+    s.send(Seg(".", 2, 5))
+    s.send(Seg("R", 2))
+    assert s.connection.state is State.CLOSED
+    assert s.connection.error is None
+
+
 @pytest.mark.parametrize("state", SYNCHRONIZED)
 def test_a_reset_elsewhere_in_the_window_is_challenged(state):
     s = Script().in_state(state)

@@ -223,13 +223,16 @@ def _measure_handshake(connection: TcpConnection, now: float) -> None:
 
 
 def _reset(connection: TcpConnection) -> None:
-    """RFC 9293 section 3.10.7.4, second check: what a RST means in each state."""
+    """RFC 9293 section 3.10.7.4, second check: what a RST means in each state.
+
+    These are the states of the RFC, in which all was sent before LAST-ACK; here data may still wait, and is lost.
+    """
     match connection.state:
         case State.SYN_RECEIVED if connection.listener is None:
             connection.fail(errno.ECONNREFUSED)
         case State.SYN_RECEIVED:
             connection.end(None)
-        case State.CLOSING | State.LAST_ACK:
+        case State.CLOSING | State.LAST_ACK if not connection.undelivered:
             connection.end(None)
         case _:
             connection.fail(errno.ECONNRESET)
