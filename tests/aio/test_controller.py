@@ -321,7 +321,7 @@ async def test_json_comes_in_as_upstream_has_it(office):
         chosen, STRANGER, {"authorized": True, "ipAssignments": ["10.0.0.1"]}
     )
     assert (member.authorized, member.last_authorized > 0) == (True, True)
-    for changes in ({"name": 7}, {"routes": [{}]}):
+    for changes in ({"name": 7}, {"routes": [{}]}, None, 7, [["name", "d"]]):
         with pytest.raises(RecordError):
             await controller.patch_network(chosen, changes)
     assert controller.record(chosen).name == "c"

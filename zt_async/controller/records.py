@@ -269,6 +269,8 @@ def _checked(
     on_error: Callable[[RecordError], None] | None,
 ) -> dict[str, Any]:
     """Attributes from the keys of a JSON object."""
+    if not isinstance(value, Mapping):
+        raise RecordError("record", f"is an object, not {value!r}")
     attributes: dict[str, Any] = {}
     for key, column in table.items():
         if key in value and wanted(column):
