@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
 
 from zt_async.types import Endpoint, IPNetwork, NodeAddress
@@ -166,7 +167,7 @@ class NodeConfig:
     """New identities of one /24 (IPv6: /48) checked at once; then one per 2 s. 1 is the reference's rule."""
 
     max_peers: int = 16_384
-    """Peers kept in memory besides roots; beyond that the one that was silent longest is forgotten."""
+    """Peers kept in memory besides roots; beyond that those that were silent longest are forgotten."""
 
     cache_peers: bool = True
     """Keep the addresses of peers in the node's folder."""
@@ -189,6 +190,11 @@ class NodeConfig:
         for name in ("identity_validation_burst", "max_peers", "event_queue"):
             if not getattr(self, name) >= 1:
                 raise ValueError(f"{name} is at least 1, not {getattr(self, name)}")
+        for name in ("bind", "interface_blacklist"):
+            if isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} is a tuple of texts, not {getattr(self, name)!r}")
+        _check_networks("path_blacklist", self.path_blacklist)
+        _check_networks("trusted_paths", self.trusted_paths)
         if any(not 0 < path_id < 1 << 64 for path_id in self.trusted_paths.values()):
             raise ValueError("a trusted path ID has 64 bits and is not zero")
         if not self.offline_after > 0:
@@ -213,3 +219,12 @@ class NetworkSettings:
 
     allow_dns: bool = False
     """Use the DNS servers that it names."""
+
+    def __post_init__(self) -> None:
+        _check_networks("managed_prefixes", self.managed_prefixes)
+
+
+def _check_networks(name: str, networks: Iterable[IPNetwork]) -> None:
+    for network in networks:
+        if not isinstance(network, IPv4Network | IPv6Network):
+            raise TypeError(f"{name} has networks of the module ipaddress, not {network!r}")

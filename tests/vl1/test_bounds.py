@@ -6,6 +6,7 @@ from ipaddress import ip_address
 import pytest
 
 from zt_async.config import NodeConfig
+from zt_async.crypto.identity import Identity
 from zt_async.testing import SimClock, seeded_context
 from zt_async.testing.identities import throwaway_identity
 from zt_async.types import Endpoint, NodeAddress
@@ -161,6 +162,15 @@ def test_beyond_the_limit_the_peer_silent_longest_is_forgotten_but_no_root():
     topology.add_peer(throwaway_identity(4), 60.0)
     known = {throwaway_identity(i).address for i in (0, 1, 3, 4)}
     assert topology.peers.keys() == known
+
+
+def test_where_there_are_many_peers_some_are_forgotten_at_once():
+    """To look at all of them for each new one would take a crowded root's time."""
+    topology = Topology(throwaway_identity(100), None, max_peers=200)
+    public_key = throwaway_identity(1).public_key
+    for number in range(1, 202):
+        topology.add_peer(Identity(NodeAddress(number), public_key), float(number))
+    assert topology.peers.keys() == set(range(5, 202))
 
 
 def test_wishes_for_moons_are_bounded():
