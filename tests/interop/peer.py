@@ -162,7 +162,6 @@ class Held:
 class Usage:
     cpu_seconds: float
     rss_bytes: int
-    threads: int
 
 
 @dataclass(eq=False)
@@ -280,7 +279,7 @@ class Peer:
             fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         except FileNotFoundError:
             raise self._death() from None
-        return Usage((int(fields[11]) + int(fields[12])) / TICKS, int(fields[21]) * PAGE, int(fields[17]))
+        return Usage((int(fields[11]) + int(fields[12])) / TICKS, int(fields[21]) * PAGE)
 
     # the node
 
@@ -341,9 +340,6 @@ class Peer:
 
     async def leave(self, network: NetworkId) -> None:
         await self.ask("leave", network=network)
-
-    async def stop(self) -> None:
-        await self.ask("stop")
 
     # servers
 
@@ -409,16 +405,14 @@ class Peer:
         rate: float = 0,
         prefix: bytes = b"",
         half_close: bool = True,
-        expect: int | None = None,
         tail: int = 0,
         timeout: float = 20,
         within: float = 120,
     ) -> Exchange:
         """Send ``prefix`` and ``size`` bytes of the seed's pattern while receiving, on one connection.
 
-        ``rate`` is in bytes a second, 0 for no limit. Receiving ends at the end of stream, after ``expect``
-        bytes, or, once all is sent, after ``timeout`` seconds without any. The last ``tail`` bytes are
-        returned as they are.
+        ``rate`` is in bytes a second, 0 for no limit. Receiving ends at the end of stream or, once all is
+        sent, after ``timeout`` seconds without any byte. The last ``tail`` bytes are returned as they are.
         """
         answer = await self.ask(
             "exchange",
@@ -429,7 +423,6 @@ class Peer:
             size=size,
             seed=seed,
             rate=rate,
-            expect=expect,
             half_close=half_close,
             tail=tail,
             timeout=timeout,

@@ -50,8 +50,13 @@ def lab_library() -> Path:
         if draft:
             shims = str(draft.with_suffix(".o"))
             options = ["-O2", "-std=c++17", "-Wall", "-Wextra", "-fPIC", "-shared", "-pthread"]
-            _run("gcc", "-O2", "-fPIC", "-c", str(sources[0]), "-o", shims).check_returncode()
-            _run("g++", *options, str(sources[1]), shims, "-ldl", "-o", str(draft)).check_returncode()
+            for command in (
+                ["gcc", "-O2", "-fPIC", "-c", str(sources[0]), "-o", shims],
+                ["g++", *options, str(sources[1]), shims, "-ldl", "-o", str(draft)],
+            ):
+                done = _run(*command)
+                if done.returncode:
+                    raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
     return target
 
 

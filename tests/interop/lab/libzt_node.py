@@ -23,7 +23,6 @@ from ctypes import byref, c_char, c_char_p, c_double, c_int, c_uint, c_uint64, c
 
 MODES = ["echo", "sink", "discard", "source", "hold", "udp_echo"]
 ANY = {4: b"0.0.0.0", 6: b"::"}
-ENDLESS = 2**64 - 1
 
 
 class RootSet(ctypes.Structure):
@@ -38,7 +37,6 @@ class Plan(ctypes.Structure):
         ("seed", c_uint64),
         ("rate", c_double),
         ("timeout", c_double),
-        ("expect", c_uint64),
         ("half_close", c_int),
     )
 
@@ -182,10 +180,6 @@ class Node:
             "routes": routes,
         }
 
-    def stop(self):
-        check(self.zts.zts_node_stop(), "zts_node_stop")
-        return {}
-
     # servers
 
     def serve(self, mode, port, family):
@@ -206,10 +200,9 @@ class Node:
         seconds = self.lab.lab_connect(ip.encode(), port, c_double(patience))
         return {"seconds": seconds, "errno": 0} if seconds >= 0 else {"seconds": None, "errno": int(-seconds)}
 
-    def exchange(self, ip, port, prefix, size, seed, rate, expect, half_close, tail, timeout):
+    def exchange(self, ip, port, prefix, size, seed, rate, half_close, tail, timeout):
         prefix = bytes.fromhex(prefix)
-        limit = ENDLESS if expect is None else expect
-        plan, outcome = Plan(len(prefix), prefix, size, seed, rate, timeout, limit, half_close), Outcome()
+        plan, outcome = Plan(len(prefix), prefix, size, seed, rate, timeout, half_close), Outcome()
         self.lab.lab_exchange(ip.encode(), port, byref(plan), tail, byref(outcome))
         return {
             "sent": outcome.sent,
