@@ -271,6 +271,20 @@ def test_a_probe_for_a_duplicate_address_is_answered_to_all():
     assert not ndp.parse_advertisement(answer[3][44:]).solicited
 
 
+@pytest.mark.parametrize(
+    ("mac", "destination"),
+    [(REMOTE_MAC, ipv6.solicited_node(OWN_ADDRESS)), (None, OWN_ADDRESS), (None, ipv6.ALL_NODES)],
+)
+def test_a_probe_that_no_host_makes_is_dropped(mac, destination):
+    """RFC 4861 section 7.1.1."""
+    s = Script()
+    body = ndp.NeighborSolicitation(OWN_ADDRESS, mac).encode()
+    message = icmpv6.Message(icmpv6.NEIGHBOR_SOLICITATION, 0, body).encode(ipv6.UNSPECIFIED, destination)
+    s.send_packets(packet(ip.ICMPV6, message, ipv6.UNSPECIFIED, destination, 255))
+    assert frames(s) == []
+    assert s.stack.counters == {"ndp probe": 1}
+
+
 def test_a_solicitation_for_another_address_is_not_answered():
     s = Script()
     message = icmpv6.Message(

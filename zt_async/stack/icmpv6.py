@@ -73,6 +73,10 @@ class Icmpv6Layer:
             raise DecodeError("ndp hop limit or code")
         if message.kind == icmpv6.NEIGHBOR_SOLICITATION:
             solicitation = ndp.parse_solicitation(message.body)
+            is_probe = arrival.source == ipv6.UNSPECIFIED
+            to_its_group = arrival.destination == ipv6.solicited_node(solicitation.target)
+            if is_probe and (solicitation.source_mac is not None or not to_its_group):
+                raise DecodeError("ndp probe")  # RFC 4861 section 7.1.1
             arrival.interface.receive_solicitation(arrival.source, solicitation, now)
         else:
             target, mac, _, solicited, override = ndp.parse_advertisement(message.body)
