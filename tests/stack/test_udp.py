@@ -98,6 +98,7 @@ def test_where_to_is_said_once():
     connected = a.stack.open_udp(None, (b.address, 53), now=network.now)
     connected.send(b"x", now=network.now)
     connected.send(b"x", (b.address, 53), now=network.now)
+    connected.send(b"x", (ipaddress.ip_address(b.address).exploded, 53), now=network.now)
     with pytest.raises(OSError) as caught:
         connected.send(b"x", (b.address, 54), now=network.now)
     assert caught.value.errno == errno.EISCONN

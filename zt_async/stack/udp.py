@@ -80,7 +80,7 @@ class UdpEndpoint(Socket):
         if self.closed:
             raise self.error or os_error(errno.EBADF)
         if self.remote is not None:
-            if remote is not None and remote[:2] != self.remote:
+            if remote is not None and (address_text(pack_address(remote[0])), remote[1]) != self.remote:
                 raise os_error(errno.EISCONN)
             remote = self.remote
         elif remote is None:
