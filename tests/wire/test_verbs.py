@@ -94,7 +94,6 @@ DECODERS = [
     verbs.decode_whois,
     verbs.decode_direct_paths,
     verbs.decode_user_message,
-    verbs.decode_frame,
 ]
 
 

@@ -277,13 +277,6 @@ def encode_frame(network_id: NetworkId, ethertype: int, data: bytes) -> bytes:
     return network_id.packed + ethertype.to_bytes(2, "big") + data
 
 
-def decode_frame(payload: bytes) -> tuple[int, int, bytes]:
-    """Network ID, ethertype and Ethernet payload."""
-    if len(payload) < 10:
-        raise DecodeError("truncated")
-    return int.from_bytes(payload[:8], "big"), int.from_bytes(payload[8:10], "big"), payload[10:]
-
-
 @dataclass(slots=True)
 class ExtFrame:
     """EXT_FRAME (vl2.md 5.1). ``certificate`` is obsolete and never sent; it goes with EXT_CERTIFICATE in ``flags``."""
