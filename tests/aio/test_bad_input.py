@@ -212,6 +212,9 @@ async def test_roots_that_cannot_be_read(tmp_path, reports):
         ({"mtu": 500}, ValueError, "mtu is 1400 to 10324"),
         ({"event_queue": 0}, ValueError, "at least 1"),
         ({"offline_after": 0}, ValueError, "more than 0"),
+        ({"bind": "127.0.0.1"}, TypeError, "bind is a tuple"),
+        ({"path_blacklist": ("10.0.0.0/8",)}, TypeError, "path_blacklist has networks"),
+        ({"trusted_paths": {"10.0.0.0/8": 1}}, TypeError, "trusted_paths has networks"),
         ({"path": "x", "storage": zt.MemoryStorage()}, ValueError, "either a path or a storage"),
     ],
 )

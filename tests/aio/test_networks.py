@@ -204,3 +204,14 @@ async def test_a_join_whose_settings_cannot_be_kept(bare_world):
     assert node.networks == {}
     await node.stop()
     assert await storage.names(Kind.NETWORK) == []
+
+
+async def test_settings_that_make_no_sense_change_nothing(world):
+    (network,) = world.members[0].networks.values()
+    before = network.settings
+    for changes in ({"allow_dsn": True}, {"managed_prefixes": ("10.0.0.0/8",)}):
+        with pytest.raises(TypeError):
+            await network.configure(**changes)
+        with pytest.raises(TypeError):
+            await world.members[0].join(network.id, **changes)
+    assert network.settings == before
