@@ -261,7 +261,10 @@ def test_import_and_export(tmp_path):
     assert again.stderr.startswith("zt: ")
     assert network in again.stderr
     done = run("controller", "export", tmp_path / "again", "0123456789", "--store", store)
-    assert (done.exit_code, done.stderr) == (0, "")
+    assert (done.exit_code, done.stdout) == (0, "exported 1 networks with 1 members\n")
+    nobody = run("controller", "export", tmp_path / "nothing", member, "--store", store)
+    assert (nobody.exit_code, nobody.stderr) == (1, f"zt: the store has no networks of {member}\n")
+    assert not (tmp_path / "nothing").exists()
     written = json.loads((tmp_path / "again" / "network" / f"{network}.json").read_text())
     assert (written["name"], written["mtu"]) == ("old", 2800)
     path = tmp_path / "again" / "network" / network / "member" / f"{member}.json"
@@ -281,7 +284,8 @@ def test_identities(tmp_path):
     address = run("controller", "add-identity", "--store", store).stdout.strip()
     shown = run("controller", "identities", "--store", store)
     assert shown.stdout.splitlines()[2].split() == [address, "-", "-"]
-    assert run("controller", "remove-identity", address, "--store", store).exit_code == 0
+    removed = run("controller", "remove-identity", address, "--store", store)
+    assert (removed.exit_code, removed.stdout) == (0, f"{address} is not in the store any more\n")
     gone = run("controller", "remove-identity", address, "--store", store)
     assert (gone.exit_code, gone.stderr) == (1, f"zt: {address} is not in the store\n")
     (tmp_path / "identity").write_text("nonsense")

@@ -115,8 +115,13 @@ def export(
     """Write the networks and members of the controller ADDRESS as a controller.d folder."""
 
     async def work() -> None:
+        controller = NodeAddress.parse(address)
         async with opened(store) as records:
-            await export_directory(records, NodeAddress.parse(address), folder)
+            found = await records.load(controller)
+            if not found.networks:
+                raise Failure(f"the store has no networks of {address}")
+            await export_directory(records, controller, folder)
+        show(f"exported {len(found.networks)} networks with {len(found.members)} members")
 
     run(work())
 
@@ -182,5 +187,6 @@ def remove_identity(address: Member, store: Store) -> None:
         async with opened(store) as records:
             if not await records.remove_identity(NodeAddress.parse(address)):
                 raise Failure(f"{address} is not in the store")
+        show(f"{address} is not in the store any more")
 
     run(work())
