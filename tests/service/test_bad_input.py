@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from zt_async.service import serve
-from zt_async.service.replies import MAX_BODY, MAX_DEPTH
+from zt_async.service.replies import MAX_BODY, MAX_DEPTH, MAX_DESCRIPTION
 
 MEMBER = "0123456789"
 AD_HOC = "ff1b581b58000000"
@@ -184,6 +184,18 @@ async def test_bodies_that_are_not_encoded_as_their_headers_say(api, paths):
             assert answer.status == 400
             assert mentions(answer, "not encoded as its headers say")
     assert await api.everything() == before
+
+
+async def test_descriptions_do_not_quote_all_that_was_sent(api, paths):
+    for path, body in (
+        (paths["network"], {"private": "x" * 100_000}),
+        (paths["join"], {"allowDNS": [0] * 50_000}),
+    ):
+        answer = await api.ask("POST", path, body)
+        assert answer.status == 400
+        assert len(answer.json["description"]) <= MAX_DESCRIPTION
+    answer = await api.ask("GET", "/" + "x" * 5000)
+    assert (answer.status, len(answer.json["description"])) == (404, MAX_DESCRIPTION)
 
 
 async def test_new_networks_are_not_made_of_bad_fields(api):

@@ -12,6 +12,8 @@ from aiohttp import web
 
 MAX_BODY: Final = 4 << 20
 """Bytes of a request's body; a network of the most capabilities and rules has less than two thirds of that."""
+MAX_DESCRIPTION: Final = 1000
+"""Characters of an error's description, which quotes what was wrong."""
 MAX_DEPTH: Final = 64
 """Arrays and objects within each other; the fields of the API have no more than six."""
 
@@ -31,6 +33,8 @@ class ApiError(Exception):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         """``field`` is the key of the body that is wrong; ``extra`` are further keys of the answer."""
+        if len(description) > MAX_DESCRIPTION:
+            description = f"{description[: MAX_DESCRIPTION - 3]}..."
         super().__init__(description)
         self.status = status
         self.field = field
