@@ -268,6 +268,27 @@ def test_a_removed_interface_takes_everything_with_it():
         a.stack.remove_interface(a.interface, network.now)
 
 
+def test_nothing_can_be_done_with_an_interface_that_was_removed():
+    stack = a_stack("fd00::1/64")
+    (gone,) = stack.interfaces
+    endpoint = stack.open_udp(now=NOW)
+    stack.remove_interface(gone, NOW)
+    for call in (
+        lambda: stack.connect_tcp(("fe80::9", 9), interface=gone, now=NOW),
+        lambda: stack.connect_tcp(("fe80::ff:fe00:1", 9), interface=gone, now=NOW),
+        lambda: stack.listen_tcp(("", 9), interface=gone, now=NOW),
+        lambda: stack.open_udp(("", 9), interface=gone, now=NOW),
+        lambda: stack.ping("fe80::9", interface=gone, now=NOW),
+        lambda: endpoint.join_group("ff05::9", gone),
+    ):
+        with pytest.raises(OSError) as caught:
+            call()
+        assert caught.value.errno == errno.ENETDOWN
+    assert stack.frames_to_send(NOW) == []
+    assert stack.next_timer() is None
+    assert not gone.link.outgoing
+
+
 def test_an_interface_can_come_back():
     network = Network()
     a, b = network.add_host(), network.add_host()

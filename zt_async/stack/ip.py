@@ -41,6 +41,11 @@ class IpLayer:
                 return interface
         return None
 
+    def check_present(self, interface: Interface | None) -> None:
+        """Raises OSError(ENETDOWN) for an interface that was removed."""
+        if interface is not None and interface is not self.local and interface not in self.interfaces:
+            raise os_error(errno.ENETDOWN)
+
     def may_have_sent(self, interface: Interface, source: bytes) -> bool:
         """Whether packets from an address leave by an interface."""
         return interface.owns(source) or (interface is self.local and self.owner(source) is not None)
@@ -57,8 +62,9 @@ class IpLayer:
 
         Raises OSError: EADDRNOTAVAIL for a source that is not there and for the unspecified destination, EAFNOSUPPORT
         for a source of another family, ENETUNREACH where no interface has an address, EHOSTUNREACH where no prefix or
-        route holds the destination.
+        route holds the destination, ENETDOWN for an interface that was removed.
         """
+        self.check_present(interface)
         if is_wildcard(destination):
             raise os_error(errno.EADDRNOTAVAIL)
         if source is not None and len(source) != len(destination):
@@ -165,8 +171,10 @@ class IpLayer:
     def interface_of_group(self, group: bytes, interface: Interface | None = None) -> Interface:
         """Where a group is meant that comes without an interface: by a route for it, or the only one there is.
 
-        Raises OSError: ENETUNREACH where there is none, EINVAL where there are several.
+        Raises OSError: ENETUNREACH where there is none, EINVAL where there are several, ENETDOWN for one that was
+        removed.
         """
+        self.check_present(interface)
         if interface is self.local:
             raise os_error(errno.ENETUNREACH)
         if interface is not None:

@@ -218,7 +218,8 @@ class Stack:
         """Begin to connect; the connection is open when its state is ESTABLISHED.
 
         Raises OSError: ENETUNREACH, EHOSTUNREACH, EADDRNOTAVAIL, EADDRINUSE, EACCES for a broadcast address,
-        EAFNOSUPPORT where ``local`` is of another family; ValueError for what is no address.
+        EAFNOSUPPORT where ``local`` is of another family, ENETDOWN for an interface that was removed; ValueError for
+        what is no address.
         """
         source, local_port = _unpack(local)
         destination, remote_port = pack_address(remote[0]), check_port(remote[1])
@@ -244,7 +245,8 @@ class Stack:
         """Listen at an own address or at many, port 0 for any. Old connections in TIME-WAIT do not matter.
 
         At all addresses: ``""``; at all of IPv4: ``0.0.0.0``; at all of IPv6, and those of IPv4 where nobody else
-        listens: ``::``. Raises OSError: EADDRINUSE, EADDRNOTAVAIL; ValueError for what is no address.
+        listens: ``::``. Raises OSError: EADDRINUSE, EADDRNOTAVAIL, ENETDOWN for an interface that was removed;
+        ValueError for what is no address.
         """
         address, port = self._own(local, interface)
         limit = self._host.config.listen_backlog if backlog is None else max(1, backlog)
@@ -261,7 +263,7 @@ class Stack:
     ) -> UdpEndpoint:
         """An endpoint at an own address or at many, as :meth:`listen_tcp` has it, or at a group or broadcast address.
 
-        It is connected to ``remote`` if that is given. Raises OSError: EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, and for
+        It is connected to ``remote`` if that is given. Raises OSError as :meth:`listen_tcp` does, EAFNOSUPPORT, and for
         a remote that no route leads to EHOSTUNREACH or ENETUNREACH; ValueError for what is no address or port.
         """
         address, port = self._own(local or ("", 0), interface, or_group=True)
@@ -294,6 +296,7 @@ class Stack:
         self, local: Address, interface: Interface | None, *, or_group: bool = False
     ) -> tuple[bytes, int]:
         address, port = _unpack(local)
+        self._ip.check_present(interface)
         if is_wildcard(address) or self._ip.owner(address, interface) is not None:
             return address, port
         if or_group and (ip.is_multicast(address) or self._is_broadcast(address, interface)):
