@@ -341,18 +341,23 @@ def test_a_flood_of_first_chunks_leaves_no_more_than_three(desk):
         (ErrorCode.AUTHENTICATION_REQUIRED, Verb.NOP, NetworkStatus.AUTHENTICATION_REQUIRED),
         (ErrorCode.OBJECT_NOT_FOUND, Verb.FRAME, None),
         (ErrorCode.INVALID_REQUEST, Verb.NETWORK_CONFIG_REQUEST, None),
+        (0x77, Verb.NETWORK_CONFIG_REQUEST, None),
     ],
 )
-def test_a_refusal_keeps_what_is_held(desk, code, in_re, status):
-    config = desk.configure_private(addresses=(ADDRESS,))
+@pytest.mark.parametrize("held", [True, False])
+def test_a_refusal_keeps_what_is_held(desk, code, in_re, status, held):
+    config = desk.configure_private(addresses=(ADDRESS,)) if held else None
+    before = desk.network.status
     desk.events()
     refuse(desk, code, in_re=in_re)
     refuse(desk, code, in_re=in_re)
-    assert desk.network.status == (NetworkStatus.OK if status is None else status)
-    assert len(desk.events()) == (status is not None)
+    assert desk.network.status == (before if status is None else status)
+    assert [type(event) for event in desk.events()] == [NetworkUpdated] * (status is not None)
     assert desk.network.config == config
-    refuse(desk, ErrorCode.NETWORK_ACCESS_DENIED, remote=desk.a)
-    assert desk.network.status == (NetworkStatus.OK if status is None else status)
+    ignored = desk.vl2.counters["in: error ignored"]
+    refuse(desk, ErrorCode.NETWORK_ACCESS_DENIED, remote=desk.a)  # which is not the controller
+    assert desk.vl2.counters["in: error ignored"] == ignored + 1
+    assert desk.network.status == (before if status is None else status)
     desk.push(desk.private())
     assert desk.network.status == NetworkStatus.OK
 

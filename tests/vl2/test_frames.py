@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.vl1.remote import Bench
-from tests.vl2.desk import AD_HOC, AT, IPV6, Desk, icmp_packet
+from tests.vl2.desk import AD_HOC, IPV6, Desk, icmp_packet
 from zt_async.errors import NetworkNotJoined
-from zt_async.events import NetworkStatus, NetworkUpdated
+from zt_async.events import NetworkStatus
 from zt_async.types import BROADCAST, Endpoint, NetworkId, NodeAddress
 from zt_async.vl2.addressing import member_mac, rfc4193, sixplane
 from zt_async.vl2.membership import MAX_MEMBERS
@@ -21,7 +20,7 @@ from zt_async.wire import icmpv6, ipv6, ndp
 from zt_async.wire.credentials import CertificateOfMembership, Qualifier
 from zt_async.wire.network_config import FLAG_NDP_EMULATION, ROLE_BRIDGE
 from zt_async.wire.packet import ErrorCode, Verb
-from zt_async.wire.verbs import EXT_ACKNOWLEDGE, decode_error, decode_ok, encode_error, encode_frame
+from zt_async.wire.verbs import EXT_ACKNOWLEDGE, decode_error, decode_ok, encode_frame
 
 
 @pytest.fixture
@@ -137,44 +136,6 @@ def test_requests_for_configurations_are_refused_as_we_are_no_controller(desk):
     )
     assert packet_id == int.from_bytes(packet[:8], "big")
     assert desk.receive(desk.a.packet(Verb.NETWORK_CONFIG_REQUEST, bytes(7))) == ([], [])
-
-
-# What a controller says
-
-
-@pytest.mark.parametrize(
-    ("code", "in_re", "status"),
-    [
-        (ErrorCode.OBJECT_NOT_FOUND, Verb.NETWORK_CONFIG_REQUEST, NetworkStatus.NOT_FOUND),
-        (ErrorCode.UNSUPPORTED_OPERATION, Verb.NETWORK_CONFIG_REQUEST, NetworkStatus.NOT_FOUND),
-        (ErrorCode.NETWORK_ACCESS_DENIED, Verb.NETWORK_CONFIG_REQUEST, NetworkStatus.ACCESS_DENIED),
-        (ErrorCode.NETWORK_ACCESS_DENIED, Verb.NOP, NetworkStatus.ACCESS_DENIED),
-        (ErrorCode.AUTHENTICATION_REQUIRED, Verb.NOP, NetworkStatus.AUTHENTICATION_REQUIRED),
-        (ErrorCode.OBJECT_NOT_FOUND, Verb.FRAME, None),
-        (ErrorCode.INVALID_REQUEST, Verb.NETWORK_CONFIG_REQUEST, None),
-        (0x77, Verb.NETWORK_CONFIG_REQUEST, None),
-    ],
-)
-def test_a_controllers_refusal(code, in_re, status):
-    bench = Bench()
-    controller = bench.remote(1, AT)
-    desk = Desk(NetworkId(controller.address << 24 | 5))
-    before = desk.network.status
-    error = encode_error(in_re, 1, code, desk.id.packed)
-    desk.receive(desk.a.packet(Verb.ERROR, error))
-    assert desk.network.status == (before if status is None else status)
-    events = desk.vl2.take_events()
-    assert [type(event) for event in events] == ([] if status is None else [NetworkUpdated])
-    desk.receive(desk.a.packet(Verb.ERROR, error))
-    assert desk.vl2.take_events() == []
-
-
-def test_others_than_the_controller_are_not_heard(desk):
-    other = Desk(NetworkId(0x8056C2E21C000001))
-    error = encode_error(Verb.NETWORK_CONFIG_REQUEST, 1, ErrorCode.OBJECT_NOT_FOUND, other.id.packed)
-    other.receive(other.a.packet(Verb.ERROR, error))
-    assert other.network.status == NetworkStatus.REQUESTING_CONFIGURATION
-    assert other.vl2.counters["in: error ignored"] == 1
 
 
 def test_a_configuration_clears_the_failure_and_keeps_flowing_meanwhile():
