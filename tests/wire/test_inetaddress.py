@@ -93,6 +93,12 @@ def test_text_reads_back(endpoint):
         ("1.2.3.4/", ("1.2.3.4", 0)),
         ("1.2.3.4/70000", ("1.2.3.4", 4464)),
         ("1.2.3.4/24x5", ("1.2.3.4", 24)),
+        ("1.2.3.4/ +24", ("1.2.3.4", 24)),
+        ("1.2.3.4/-1", ("1.2.3.4", 65535)),
+        ("1.2.3.4/18446744073709551615", ("1.2.3.4", 65535)),
+        ("1.2.3.4/-18446744073709551615", ("1.2.3.4", 1)),
+        ("1.2.3.4/18446744073709551616", ("1.2.3.4", 65535)),
+        ("1.2.3.4/" + "0" * 55, ("1.2.3.4", 0)),
         ("1.2.3/24", ("0.0.0.0", 24)),
         ("fe80::1%eth0/64", ("::", 64)),
         ("g::/8", ("::", 8)),
@@ -102,7 +108,7 @@ def test_text_of_other_nodes_is_read_leniently(text, endpoint):
     assert parse_address(text) == endpoint
 
 
-@pytest.mark.parametrize("text", ["nonsense", "/24", "7/24"])
+@pytest.mark.parametrize("text", ["nonsense", "/24", "7/24", "1.2.3.4/" + "0" * 56, "1.2.3.4/" + "9" * 5000])
 def test_text_that_is_no_address_is_refused(text):
     with pytest.raises(ValueError, match="not an IP address"):
         parse_address(text)

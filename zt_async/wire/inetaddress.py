@@ -22,6 +22,10 @@ _OTHER: Final = 3
 _IPV4: Final = 4
 _IPV6: Final = 6
 
+_LONGEST_TEXT: Final = 63
+_NUMBER = re.compile(r"^[ \t\n\v\f\r]*(?:\+|(-))?([0-9]*)")
+_ULONG_MAX: Final = (1 << 64) - 1
+
 
 def read_endpoint(reader: Reader) -> Endpoint | None:
     """Read one address; None for the null address and for kinds that are not IP. Raises DecodeError."""
@@ -52,15 +56,17 @@ def pack_endpoint(endpoint: Endpoint | None) -> bytes:
 def parse_address(text: str) -> Endpoint | None:
     """Read ``ip/port`` or ``ip/length`` as leniently as other nodes do (``Endpoint.parse`` is strict).
 
-    The number may be missing and is taken modulo 65536, an IP that is not one is zero, and an empty text is
-    no address. Raises ValueError for a text without both dot and colon.
+    The number may be missing, is read as C reads one and taken modulo 65536, an IP that is not one is zero, and an
+    empty text is no address. Raises ValueError for a text without both dot and colon, or of 64 characters or more.
     """
     if not text:
         return None
     host, _, number = text.partition("/")
-    port = int("0" + re.split("[^0-9]", number, maxsplit=1)[0]) & 0xFFFF
-    if ":" not in host and "." not in host:
+    if len(text) > _LONGEST_TEXT or (":" not in host and "." not in host):
         raise ValueError(f"not an IP address: {text!r}")
+    sign, digits = _NUMBER.findall(number)[0]
+    value = int(digits or "0")
+    port = 0xFFFF if value > _ULONG_MAX else (-value if sign else value) & 0xFFFF
     family = IPv6Address if ":" in host else IPv4Address
     try:
         return Endpoint.make(family(host), port)
