@@ -154,9 +154,10 @@ async def test_each_of_many_gets_another_identity(open_store):
 
 
 async def test_who_gives_up_waiting_takes_nothing(open_store):
+    """Wherever it is cancelled: nobody has to wait for the end of a lease that nobody has."""
     store, other = await open_store(), await open_store()
     await store.add_identity(ONE)
-    for turns in range(20):
+    for turns in range(30):
         taking = asyncio.ensure_future(other.acquire())
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -164,7 +165,31 @@ async def test_who_gives_up_waiting_takes_nothing(open_store):
         await asyncio.wait([taking])
         if not taking.cancelled():
             await other.release(taking.result())
+        (status,) = await store.identities()
+        assert status.holder is None
     assert (await soon(store.acquire())).identity == ONE
+
+
+async def test_who_gives_up_when_the_server_has_given_it_gives_it_back(expiring, monkeypatch):
+    store, other = expiring
+    run, given, go_on = store._pool.run, asyncio.Event(), asyncio.Event()
+
+    async def run_slowly(work, **options):
+        result = await run(work, **options)
+        given.set()
+        await go_on.wait()
+        return result
+
+    monkeypatch.setattr(store._pool, "run", run_slowly)
+    taking = asyncio.ensure_future(store.acquire())
+    await given.wait()
+    taking.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.wait([taking])
+    assert taking.cancelled()
+    (status,) = await other.identities()
+    assert status.holder is None
 
 
 async def test_a_commit_needs_the_present_token(open_store):

@@ -7,15 +7,20 @@ run at about the same speed, its deadline is never later than the database's.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from zt_async.crypto.identity import Identity
+from zt_async.errors import StoreError
 from zt_async.types import NodeAddress
+
+T = TypeVar("T")
 
 DRIFT = 0.05  # of a lease's time: the difference in speed that the two clocks may have
 
@@ -75,6 +80,25 @@ class Leases(Protocol):
 
     async def release(self, lease: Lease) -> None:
         """Give the identity up, for another to take at once. A lease that has ended is no error."""
+
+
+async def take(
+    taking: Coroutine[Any, Any, T], release: Callable[[Lease], Awaitable[None]], patience: float | None
+) -> T:
+    """What ``taking`` gives; if that is a lease, and the caller was cancelled meanwhile, it is given up again.
+
+    That is waited for as many seconds as ``patience``, None for as long as it takes.
+    """
+    task = asyncio.ensure_future(taking)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        with suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(patience):
+                found = await task
+                if isinstance(found, Lease):
+                    await release(found)
+        raise
 
 
 def _find_clock() -> Callable[[], float]:

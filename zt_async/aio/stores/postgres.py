@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from zt_async.aio.stores.feed import Feed
 from zt_async.aio.stores.group import GroupCommit
-from zt_async.aio.stores.lease import DRIFT, IdentityStatus, Lease, holder_name, lease_clock
+from zt_async.aio.stores.lease import DRIFT, IdentityStatus, Lease, holder_name, lease_clock, take
 from zt_async.aio.stores.postgres_listener import HORIZON, Listener
 from zt_async.aio.stores.postgres_pool import COMMAND_TIMEOUT, Pool
 from zt_async.aio.stores.postgres_schema import MIGRATIONS
@@ -254,31 +254,31 @@ class PostgresStore:
         wanted = None if address is None else str(address)
         while True:
             self._freed.clear()
-            lease, wait = await self._try_to_acquire(wanted)
-            if lease is not None:
-                return lease
+            found = await take(self._try_to_acquire(wanted), self.release, self.ttl)
+            if isinstance(found, Lease):
+                return found
             try:
-                async with asyncio.timeout(min(max(wait, SHORTEST_WAIT), self.ttl)):
+                async with asyncio.timeout(min(max(found, SHORTEST_WAIT), self.ttl)):
                     await self._freed.wait()
             except TimeoutError:
                 continue
 
-    async def _try_to_acquire(self, wanted: str | None) -> tuple[Lease | None, float]:
+    async def _try_to_acquire(self, wanted: str | None) -> Lease | float:
         """A lease; or how long it takes in seconds until one can be had, if nobody renews his."""
         sent = 0.0
 
-        async def take(connection: Any) -> Any:
+        async def ask(connection: Any) -> Any:
             nonlocal sent
             sent = lease_clock()
             return await connection.fetchrow(ACQUIRE, wanted, holder_name(os.getpid()), self.ttl)
 
-        row = await self._pool.run(take)
+        row = await self._pool.run(ask)
         if row is not None:
-            return Lease(Identity.parse(row["secret"]), row["token"], self._deadline(sent)), 0.0
+            return Lease(Identity.parse(row["secret"]), row["token"], self._deadline(sent))
         count, wait = await self._pool.run(lambda connection: connection.fetchrow(SOONEST, wanted))
         if wanted is not None and not count:
             raise StoreError(f"the database has no identity {wanted}: add it first")
-        return None, self.ttl if wait is None else wait
+        return self.ttl if wait is None else float(wait)
 
     async def renew(self, lease: Lease) -> None:
         sent = 0.0

@@ -12,13 +12,13 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from zt_async.aio.stores.feed import Feed
 from zt_async.aio.stores.group import GroupCommit
-from zt_async.aio.stores.lease import IdentityStatus, Lease
+from zt_async.aio.stores.lease import IdentityStatus, Lease, take
 from zt_async.aio.stores.sqlite_database import Database
 from zt_async.controller.records import MemberRecord, NetworkRecord
 from zt_async.controller.store import Change, RecordKey, Snapshot
@@ -133,15 +133,8 @@ class SqliteStore:
 
     async def acquire(self, address: NodeAddress | None = None) -> Lease:
         while True:
-            taking = asyncio.ensure_future(self._run(self._database.acquire, address))
-            try:
-                lease = await asyncio.shield(taking)
-            except asyncio.CancelledError:
-                with suppress(StoreError):  # the thread cannot be stopped in the middle
-                    lease = await taking
-                    if lease is not None:
-                        await self.release(lease)
-                raise
+            # The thread cannot be stopped in the middle.
+            lease = await take(self._run(self._database.acquire, address), self.release, None)
             if lease is not None:
                 return lease
             await asyncio.sleep(self._poll_interval)
