@@ -18,7 +18,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
-import aiofiles
 import aiofiles.os
 
 from zt_async.aio.file_lock import FileLock, LockTaken
@@ -26,10 +25,6 @@ from zt_async.errors import StorageError
 
 LOCK_FILE = "zt_async.lock"
 REFRESH_AFTER = 86_400.0  # seconds
-
-_fsync = aiofiles.os.wrap(os.fsync)
-_utime = aiofiles.os.wrap(os.utime)
-_chmod = aiofiles.os.wrap(os.chmod)
 
 
 class Kind(Enum):
@@ -187,29 +182,17 @@ class FileStorage:
 
     async def load(self, kind: Kind, name: str = "") -> bytes | None:
         path = self._path(kind, name)
-        data = await self._read(path)
+        data = await _read(path)
         if data is None and kind in OLDER_NAMES:
-            path = self.folder / OLDER_NAMES[kind]
-            data = await self._read(path)
+            data = await _read(self.folder / OLDER_NAMES[kind])
         if data is not None and kind is Kind.IDENTITY_SECRET and sys.platform != "win32":
-            mode = (await aiofiles.os.stat(path)).st_mode
-            if stat.S_IMODE(mode) & 0o077:
-                with contextlib.suppress(OSError):  # it may be somebody else's file
-                    await _chmod(path, 0o600)
+            await _make_private(path)
         return data
 
     async def save(self, kind: Kind, data: bytes, name: str = "") -> None:
         path = self._path(kind, name)
         async with self._saving:
-            if await self._read(path) == data:
-                await self._keep_young(path)
-                return
-            try:
-                await aiofiles.os.makedirs(path.parent, mode=0o700, exist_ok=True)
-                mode = 0o600 if kind in SECRETS else 0o644
-                await _replace(path, data, mode, sync=kind is not Kind.PEER)
-            except OSError as error:
-                raise _failure("write", path, error) from error
+            await _save(path, data, mode=0o600 if kind in SECRETS else 0o644, sync=kind is not Kind.PEER)
 
     async def delete(self, kind: Kind, name: str = "") -> None:
         path = self._path(kind, name)
@@ -231,57 +214,83 @@ class FileStorage:
         return sorted(name for file in files if (name := kind.name_of(file)) is not None)
 
     async def delete_older(self, kind: Kind, seconds: float) -> None:
-        limit = time.time() - seconds
-        for name in await self.names(kind):
-            path = self._path(kind, name)
-            with contextlib.suppress(FileNotFoundError):
-                if (await aiofiles.os.stat(path)).st_mtime < limit:
-                    await self.delete(kind, name)
+        paths = [self._path(kind, name) for name in await self.names(kind)]
+        await _delete_older(paths, time.time() - seconds)
 
     def _path(self, kind: Kind, name: str) -> Path:
         return self.folder / kind.file(name)
 
-    async def _read(self, path: Path) -> bytes | None:
-        try:
-            async with aiofiles.open(path, "rb") as file:
-                return await file.read()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise _failure("read", path, error) from error
 
-    async def _keep_young(self, path: Path) -> None:
-        """Say that a file is still of use, to those who delete old ones."""
-        with contextlib.suppress(OSError):
-            if (await aiofiles.os.stat(path)).st_mtime < time.time() - REFRESH_AFTER:
-                await _utime(path)
+# What works on files does so in one go in a worker: with thousands of peers each way there and back counts.
 
 
-async def _replace(path: Path, data: bytes, mode: int, *, sync: bool) -> None:
+def _read_file(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _failure("read", path, error) from error
+
+
+def _save_file(path: Path, data: bytes, *, mode: int, sync: bool) -> None:
+    if _read_file(path) == data:
+        with contextlib.suppress(OSError):  # say to those who delete old files that it is still of use
+            if path.stat().st_mtime < time.time() - REFRESH_AFTER:
+                os.utime(path)
+        return
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _replace(path, data, mode, sync=sync)
+    except OSError as error:
+        raise _failure("write", path, error) from error
+
+
+def _replace(path: Path, data: bytes, mode: int, *, sync: bool) -> None:
     """Write a file so that at any time either the old or the new content is there, whole."""
     temporary = path.with_name(f"{path.name}.new")
-    with contextlib.suppress(FileNotFoundError):
-        await aiofiles.os.remove(temporary)
+    temporary.unlink(missing_ok=True)
     try:
-        async with aiofiles.open(
-            temporary, "xb", opener=lambda file, flags: os.open(file, flags, mode)
-        ) as file:
-            await file.write(data)
-            await file.flush()
+        with open(temporary, "xb", opener=lambda file, flags: os.open(file, flags, mode)) as file:
+            file.write(data)
+            file.flush()
             if sync:
-                await _fsync(file.fileno())
-        await aiofiles.os.replace(temporary, path)
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
     except OSError:
         with contextlib.suppress(OSError):
-            await aiofiles.os.remove(temporary)
+            temporary.unlink()
         raise
     if sync and sys.platform != "win32":
         folder = os.open(path.parent, os.O_RDONLY)
         try:
-            await _fsync(folder)
+            os.fsync(folder)
         finally:
             os.close(folder)
 
 
+def _delete_older_files(paths: list[Path], limit: float) -> None:
+    for path in paths:
+        try:
+            if path.stat().st_mtime < limit:
+                path.unlink()
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise _failure("delete", path, error) from error
+
+
+def _make_file_private(path: Path) -> None:
+    with contextlib.suppress(OSError):  # it may be somebody else's file
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            path.chmod(0o600)
+
+
 def _failure(verb: str, path: Path, error: OSError) -> StorageError:
     return StorageError(f"cannot {verb} {path}: {error.strerror}")
+
+
+_read = aiofiles.os.wrap(_read_file)
+_save = aiofiles.os.wrap(_save_file)
+_delete_older = aiofiles.os.wrap(_delete_older_files)
+_make_private = aiofiles.os.wrap(_make_file_private)
