@@ -93,6 +93,17 @@ def test_where_nothing_can_be_sent(port, error):
         a.stack.open_udp(now=network.now).send(b"x", (b.address, port), now=network.now)
 
 
+def test_a_port_that_is_picked_is_not_one_that_others_share():
+    network = Network()
+    a = network.add_host(ephemeral_ports=(40000, 40003))
+    sockets = [a.stack.open_udp(("::", 0), reuse_port=True, now=network.now) for _ in range(4)]
+    assert {socket.local[1] for socket in sockets} == {40000, 40001, 40002, 40003}
+    a.stack.open_udp(("::", 40000), reuse_port=True, now=network.now)
+    with pytest.raises(OSError) as caught:
+        a.stack.open_udp(("::", 0), reuse_port=True, now=network.now)
+    assert caught.value.errno == errno.EADDRINUSE
+
+
 def test_where_to_is_said_once():
     network, a, b = two_hosts()
     connected = a.stack.open_udp(None, (b.address, 53), now=network.now)

@@ -51,11 +51,15 @@ class PortTable(Generic[_S]):
     def choose(
         self, address: bytes, port: int, interface: Interface | None, *, reuse_port: bool = False
     ) -> Binding:
-        """A binding that conflicts with no other; port 0 picks an ephemeral one. Raises OSError(EADDRINUSE)."""
+        """A binding that conflicts with no other; port 0 picks an ephemeral one that is not shared.
+
+        Raises OSError(EADDRINUSE).
+        """
+        shares = reuse_port and port != 0
         for candidate in [port] if port else ephemeral_ports(self._host):
-            binding = Binding(interface, address, candidate, reuse_port)
+            binding = Binding(interface, address, candidate, shares)
             if not any(binding.conflicts(other) for other, _ in self._ports.get(candidate, ())):
-                return binding
+                return binding._replace(reuse_port=reuse_port)
         raise os_error(errno.EADDRINUSE)
 
     def add(self, binding: Binding, socket: _S) -> None:
