@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from zt_async.aio.network import Network, NetworkChoices
 from zt_async.service.call import Call, Json
@@ -85,19 +85,11 @@ async def delete_network(call: Call) -> Json:
 
 def _choices(body: Mapping[str, Any]) -> NetworkChoices:
     """The settings that are given. Raises ApiError."""
-    for key in NETWORK_SETTINGS:
-        if key in body and not isinstance(body[key], bool):
+    given = [key for key in NETWORK_SETTINGS if key in body]
+    for key in given:
+        if not isinstance(body[key], bool):
             raise ApiError(400, f"{key} is true or false, not {body[key]!r}", key)
-    choices: NetworkChoices = {}
-    if "allowManaged" in body:
-        choices["allow_managed"] = body["allowManaged"]
-    if "allowGlobal" in body:
-        choices["allow_global"] = body["allowGlobal"]
-    if "allowDefault" in body:
-        choices["allow_default"] = body["allowDefault"]
-    if "allowDNS" in body:
-        choices["allow_dns"] = body["allowDNS"]
-    return choices
+    return cast("NetworkChoices", {NETWORK_SETTINGS[key]: body[key] for key in given})
 
 
 def _joined(call: Call, network_id: NetworkId) -> Network:

@@ -10,6 +10,7 @@ from zt_async.aio.node import Node
 from zt_async.aio.storage import FileStorage
 from zt_async.config import NodeConfig
 from zt_async.events import NetworkInfo, PathInfo, PeerInfo
+from zt_async.service.schemas import NETWORK_SETTINGS
 from zt_async.types import Endpoint
 from zt_async.vl1.handshake import OWN_VERSION
 from zt_async.vl1.world import World
@@ -115,7 +116,6 @@ def _trusted_path(endpoint: Endpoint, config: NodeConfig) -> int:
 def network_json(network: NetworkInfo) -> dict[str, Any]:
     """A network that the node is on, with all that its controller assigned, whether it is used or not."""
     key = str(network.id)
-    settings = network.settings
     dns = network.assigned_dns
     shown = {
         "id": key,
@@ -131,10 +131,7 @@ def network_json(network: NetworkInfo) -> dict[str, Any]:
         "portError": 0,
         "netconfRevision": network.revision,
         "portDeviceName": "",
-        "allowManaged": settings.allow_managed,
-        "allowGlobal": settings.allow_global,
-        "allowDefault": settings.allow_default,
-        "allowDNS": settings.allow_dns,
+        **{key: getattr(network.settings, name) for key, name in NETWORK_SETTINGS.items()},
         "assignedAddresses": [str(address) for address in network.assigned_addresses],
         "routes": [
             {

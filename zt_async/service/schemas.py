@@ -66,7 +66,13 @@ _VERSION: Final = {
     "version": TEXT,
 }
 _HEALTH: Final = {"online": FLAG, **_VERSION, "versionBuild": COUNT, "clock": MILLISECONDS}
-NETWORK_SETTINGS: Final = ("allowManaged", "allowGlobal", "allowDefault", "allowDNS")
+NETWORK_SETTINGS: Final = {
+    "allowManaged": "allow_managed",
+    "allowGlobal": "allow_global",
+    "allowDefault": "allow_default",
+    "allowDNS": "allow_dns",
+}
+"""What a network may decide for this node: the key, and the field of NetworkSettings."""
 _DNS: Final = answer({"domain": TEXT, "servers": array(IP)})
 _V6_MODES: Final = ("rfc4193", "zt", "6plane")
 _RULE: Final = {
