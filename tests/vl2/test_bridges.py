@@ -121,7 +121,10 @@ def test_groups_behind_us_are_bounded():
     desk = bridged(OWN)
     for number in range(MAX_BRIDGED_GROUPS + 5):
         sent(desk, MACAddress(0x333300000000 + number), BEHIND)
+        if number % 1000 == 0:
+            sent(desk, GROUP.mac, BEHIND)
     assert len(desk.network.bridged_groups) == MAX_BRIDGED_GROUPS
+    assert GROUP in desk.network.bridged_groups  # the one that is in use all the time
 
 
 def test_routes_are_bounded_and_the_greediest_bridge_pays(monkeypatch):

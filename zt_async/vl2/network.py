@@ -99,7 +99,7 @@ class Network:
         self.groups: frozenset[MulticastGroup] = frozenset()
         """Those that our own card is in."""
         self.bridged_groups: dict[MulticastGroup, float] = {}
-        """Those in which cards behind us are, and when one was last heard of."""
+        """Those in which cards behind us are, and when one was last heard of; the longest silent first."""
         self.assembly = ConfigAssembly()
 
         self.outbox: dict[Member, list[bytes]] = {}
@@ -244,9 +244,9 @@ class Network:
         for member in list(self.members.values()):
             if member.address not in known:
                 self._forget(member)
-        for group, at in list(self.bridged_groups.items()):
-            if now - at >= BRIDGED_GROUP_LIFETIME:
-                del self.bridged_groups[group]
+        groups = self.bridged_groups
+        while groups and now - groups[silent := next(iter(groups))] >= BRIDGED_GROUP_LIFETIME:
+            del groups[silent]
 
     # Out
 
@@ -372,9 +372,9 @@ class Network:
             self.counters["out: no multicast"] += 1
             return
         if bridged:
-            if group not in self.bridged_groups:
+            if self.bridged_groups.pop(group, None) is None:
                 self.new_groups.append(group)
-                while len(self.bridged_groups) >= MAX_BRIDGED_GROUPS:
+                if len(self.bridged_groups) >= MAX_BRIDGED_GROUPS:
                     del self.bridged_groups[next(iter(self.bridged_groups))]
             self.bridged_groups[group] = now
         if not self._allows(judge, frame, None, copies=True):
