@@ -238,6 +238,25 @@ def test_a_host_that_does_not_tell_its_addresses_gets_wildcards(run):
     run(main)
 
 
+def test_a_host_that_tells_its_addresses_no_more_keeps_its_sockets(run):
+    known = host("127.0.0.1")()
+
+    def addresses():
+        if not known:
+            raise OSError(errno.EMFILE, "too many open files")
+        return known
+
+    async def main():
+        async with opened(loopback(), addresses) as (udp, _):
+            before = udp.sockets
+            known.clear()
+            assert udp.refresh(new_secondary=True) is False
+            assert udp.sockets == before
+            assert udp.counts == {"addresses: EMFILE": 1}
+
+    run(main)
+
+
 def test_a_host_without_a_network_gets_its_sockets_later(run):
     async def main():
         addresses = host()

@@ -103,7 +103,10 @@ class UdpSockets:
         self._loop = loop
         self._on_datagrams = on_datagrams
         self._on_drained = on_drained
-        ips = self._wanted_ips()
+        try:
+            ips = self._wanted_ips()
+        except OSError:
+            ips = list(WILDCARDS)
         try:
             self.port = self._bind_port(ips, "port", self._config.port)
             if self._config.secondary_port not in (None, self.port):
@@ -120,7 +123,11 @@ class UdpSockets:
         bound is counted, and tried again the next time.
         """
         before = set(self._sockets)
-        ips = self._wanted_ips()
+        try:
+            ips = self._wanted_ips()
+        except OSError as error:  # as for want of descriptors: no reason to give up what works
+            self.counts[f"addresses: {errno.errorcode.get(error.errno or 0, 'error')}"] += 1
+            return False
         new_secondary = new_secondary and self._config.secondary_port == 0
         for number, sock in list(self._sockets.items()):
             if sock.local.host not in ips or (new_secondary and sock.local.port == self.secondary_port):
@@ -170,15 +177,12 @@ class UdpSockets:
         self._on_drained = None
 
     def _wanted_ips(self) -> list[str]:
+        """Raises OSError where the host does not tell its addresses."""
         config = self._config
         if config.bind:
             return list(dict.fromkeys(Endpoint.make(ip, 0).host for ip in config.bind))
-        try:
-            addresses = self._addresses()
-        except OSError:
-            return list(WILDCARDS)
         usable = usable_addresses(
-            addresses,
+            self._addresses(),
             allow_loopback=config.allow_loopback_paths,
             interface_blacklist=config.interface_blacklist,
             blacklist=config.path_blacklist,
