@@ -151,6 +151,32 @@ async def test_a_store_that_is_not_open_says_so(sqlite):
     await store.close()
 
 
+async def test_who_gives_up_opening_leaves_nothing_open(sqlite, monkeypatch):
+    store = sqlite()
+    begun, go_on = asyncio.Event(), threading.Event()
+    loop, closed = asyncio.get_running_loop(), []
+    open_it, close_it = store._database.open, store._database.close
+
+    def open_slowly():
+        loop.call_soon_threadsafe(begun.set)
+        go_on.wait(10)
+        open_it()
+
+    monkeypatch.setattr(store._database, "open", open_slowly)
+    monkeypatch.setattr(store._database, "close", lambda: closed.append(close_it()))
+    opening = asyncio.ensure_future(store.open())
+    await begun.wait()
+    opening.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.wait([opening])
+    assert opening.cancelled()
+    assert len(closed) == 1
+    await store.open()
+    await store.commit([put(network())])
+    await store.close()
+
+
 @pytest.mark.parametrize("interval", [0, -1, float("nan")])
 def test_an_interval_is_positive(path, interval):
     with pytest.raises(ValueError, match="poll_interval"):

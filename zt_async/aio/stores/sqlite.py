@@ -12,7 +12,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -55,9 +55,13 @@ class SqliteStore:
             raise StoreError(f"{self.path} is open already")
         self._feed = Feed()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="zt_async store")
+        opening = asyncio.ensure_future(self._run(self._database.open))
         try:
-            await self._run(self._database.open)
+            await asyncio.shield(opening)
         except BaseException:
+            with suppress(StoreError):  # the thread cannot be stopped in the middle
+                await opening
+                await self._run(self._database.close)
             self._executor.shutdown(wait=False)
             self._executor = None
             raise
