@@ -131,6 +131,38 @@ def test_every_wrong_outcome_is_noticed(kind, statements):
                     KINDS[kind](case | {statement: wrong}, {})
 
 
+@pytest.mark.parametrize(
+    ("binary", "rule"),
+    [
+        (
+            "3313ffffffffffffffff0000000000000005000007",
+            {"type": 51, "name": "MATCH_INTEGER_RANGE", "start": (1 << 64) - 1, "end_relative": 6}
+            | {"idx": 0, "format": 7},
+        ),
+        ("1f050a000001ff", {"type": 31, "name": "MATCH_IPV4_SOURCE", "ip": "10.0.0.1/255"}),
+    ],
+)
+def test_rules_with_odd_operands_hold(binary, rule):
+    case = {
+        "binary": binary,
+        "max_rules": 9,
+        "valid": True,
+        "consumed": len(binary) // 2,
+        "reserialized": binary,
+    }
+    KINDS["rules_binary"](case | {"rules": [rule | {"not": False, "or": False}]}, {})
+
+
+def test_a_configuration_with_an_odd_route_and_type_holds():
+    cases = json.loads((FOLDER / "network_config.json").read_text())["cases"]
+    case = next(case for case in cases if case["name"] == "base")
+    route = {"target": "10.1.2.3/8", "via": "", "flags": 0, "metric": 0}
+    text = bytes.fromhex(case["dictionary"])
+    text = b"t=2\nRT=\x04\\n\x01\x02\x03\\0\x08\\0\\0\\0\\0\\0\n" + text
+    config = case["config"] | {"routes": [route], "type": 2}
+    KINDS["network_config"](case | {"dictionary": text.hex(), "config": config}, {})
+
+
 @pytest.fixture
 def folder(tmp_path):
     """A folder with a small file of vectors, two cases long."""
