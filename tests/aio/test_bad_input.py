@@ -86,6 +86,14 @@ async def test_an_identity_without_its_secret_key():
         zt.start(identity=throwaway_identity(1).public())
 
 
+async def test_an_identity_with_the_secret_key_of_another():
+    """Nobody could talk to such a node, and its own folder would not let it start again."""
+    one, another = throwaway_identity(1), throwaway_identity(2)
+    mixed = zt.Identity.parse(f"{one}:{another.secret_text().rpartition(':')[2]}")
+    with pytest.raises(zt.IdentityError, match="secret key does not belong to its public key"):
+        zt.start(identity=mixed)
+
+
 # Folders
 
 

@@ -48,6 +48,8 @@ class State:
             raise ValueError("give either a path or a storage, not both")
         if identity is not None and not identity.has_secret:
             raise IdentityError("the identity of a node needs its secret key")
+        if identity is not None and not identity.secret_matches():
+            raise IdentityError("the identity's secret key does not belong to its public key")
         self.storage: Storage = storage or (MemoryStorage() if path is None else FileStorage(path))
         self._config = config
         self._context = context
