@@ -183,13 +183,13 @@ class Node:
 
     def leave(self, network_id: NetworkId, now: float) -> None:
         """Be off a network: its connections fail. Raises NetworkNotJoined."""
-        self.vl2.leave(network_id, now)
+        self.vl2.leave(network_id)
         self.stack.remove_interface(self._cards.pop(network_id).interface, now)
         self._watched.pop(network_id, None)
 
-    def configure(self, network_id: NetworkId, settings: NetworkSettings, now: float) -> None:
+    def configure(self, network_id: NetworkId, settings: NetworkSettings) -> None:
         """Change what a network may decide for this node. Raises NetworkNotJoined."""
-        self.vl2.configure_settings(network_id, settings, now)
+        self.vl2.configure_settings(network_id, settings)
 
     def take_configs(self) -> dict[NetworkId, bytes]:
         """Configurations that were applied since the last call, to be kept for a later ``join``."""

@@ -422,7 +422,7 @@ def _prepare(stage: Stage, situation: dict[str, Any]) -> Network:
     record.push_due = record.pushed = NEVER
     stage.vl2.credentials._due.clear()
     if not situation["joined"]:
-        stage.vl2.leave(network_id, NOW)
+        stage.vl2.leave(network_id)
     stage.sent()
     return network
 

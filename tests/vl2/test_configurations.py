@@ -190,7 +190,7 @@ def test_changes_are_told_and_so_is_every_return_to_readiness(desk):
     removed, ready = desk.events()
     assert removed == AddressRemoved(network_id=desk.id, address=ADDRESS)
     assert isinstance(ready, NetworkReady)
-    desk.vl2.leave(desk.id, desk.now)
+    desk.vl2.leave(desk.id)
     removed, down = desk.events()
     assert removed == AddressRemoved(network_id=desk.id, address=second)
     assert isinstance(down, NetworkDown)
@@ -316,7 +316,7 @@ def test_what_cannot_be_read_is_dropped(desk):
 
 
 def test_configurations_of_networks_that_were_not_joined_are_dropped(desk):
-    desk.vl2.leave(desk.id, desk.now)
+    desk.vl2.leave(desk.id)
     desk.push(desk.private())
     assert desk.fates() == {"in: not joined": 1}
 
@@ -415,11 +415,11 @@ def test_settings_decide_what_is_used_and_changes_are_told(desk):
     desk.push(desk.private(addresses=(ADDRESS, public)))
     desk.events()
     assert desk.network.info().addresses == (ADDRESS,)
-    desk.vl2.configure_settings(desk.id, NetworkSettings(allow_global=True), desk.now)
+    desk.vl2.configure_settings(desk.id, NetworkSettings(allow_global=True))
     added, updated = desk.events()
     assert added == AddressAdded(network_id=desk.id, address=public)
     assert updated.changed == {"addresses", "settings"}
-    desk.vl2.configure_settings(desk.id, NetworkSettings(allow_managed=False), desk.now)
+    desk.vl2.configure_settings(desk.id, NetworkSettings(allow_managed=False))
     assert [type(event) for event in desk.events()] == [AddressRemoved, AddressRemoved, NetworkUpdated]
     assert desk.network.info().assigned_addresses == (ADDRESS, public)
 

@@ -268,10 +268,10 @@ def test_paths_do_not_run_through_our_own_networks(desk):
     own = sixplane(AD_HOC, desk.vl1.address)
     inside = Endpoint(str(own.ip + 5), 9993)
     assert not desk.vl1.policy.allows(inside)
-    desk.vl2.leave(AD_HOC, desk.bench.now)
+    desk.vl2.leave(AD_HOC)
     assert desk.vl1.policy.allows(inside)
     with pytest.raises(NetworkNotJoined):
-        desk.vl2.leave(AD_HOC, desk.bench.now)
+        desk.vl2.leave(AD_HOC)
 
 
 def test_a_member_cache_is_bounded(desk):

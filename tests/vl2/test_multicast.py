@@ -512,7 +512,7 @@ def test_too_many_frames_do_not_wait(party):
     assert party.vl2.counters["multicasts: too many pending"] > 0
     party.wait(6.1)
     assert party.vl2.multicast._pending_count == 0
-    party.vl2.leave(party.id, party.now)
+    party.vl2.leave(party.id)
     assert party.vl2.multicast._sendings == {}
 
 

@@ -66,19 +66,18 @@ class Networks:
 
     def _enter(self, network_id: NetworkId, settings: NetworkSettings | None, config: bytes = b"") -> Network:
         network = self.joined.get(network_id)
-        now = self._driver.now()
         if network is None:
-            self._core.join(network_id, now, config or None, settings)
+            self._core.join(network_id, self._driver.now(), config or None, settings)
             network = self.joined[network_id] = Network(self._node, self, network_id)
         elif settings is not None:
-            self._core.configure(network_id, settings, now)
+            self._core.configure(network_id, settings)
         self._driver.schedule()
         self._joins[network] += 1
         return network
 
     async def configure(self, network_id: NetworkId, settings: NetworkSettings) -> None:
         """Change and keep the local settings. Raises NetworkNotJoined."""
-        self._core.configure(network_id, settings, self._driver.now())
+        self._core.configure(network_id, settings)
         self._driver.schedule()
         await self._state.save_settings(network_id, settings)
 

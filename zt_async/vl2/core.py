@@ -81,7 +81,7 @@ class VL2:
         self.configurations.begin(network, cached, now)
         return network
 
-    def leave(self, network_id: NetworkId, now: float) -> None:
+    def leave(self, network_id: NetworkId) -> None:
         """Be off a network. Raises NetworkNotJoined."""
         network = self._joined(network_id)
         del self.networks[network_id], self._by_packed[network_id.packed]
@@ -100,7 +100,7 @@ class VL2:
             raise NetworkNotJoined(network_id, "is not joined")
         return network
 
-    def configure_settings(self, network_id: NetworkId, settings: NetworkSettings, now: float) -> None:
+    def configure_settings(self, network_id: NetworkId, settings: NetworkSettings) -> None:
         """Change what a network may decide for this node. Raises NetworkNotJoined."""
         network = self._joined(network_id)
         before = network.info()
