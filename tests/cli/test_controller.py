@@ -147,5 +147,8 @@ def test_members(done, zt, network):
         unknown = zt("controller", command, network, "aaaaaaaaaa")
         assert (unknown.exit_code, unknown.stdout) == (1, "")
         assert "has no member aaaaaaaaaa" in unknown.stderr
-    done("controller", "forget", network, MEMBER, OTHER)
+    assert zt("controller", "forget", network, MEMBER, "aaaaaaaaaa").exit_code == 1
+    assert done("controller", "member", network, MEMBER)
+    text = done("controller", "forget", network, MEMBER, OTHER, MEMBER)
+    assert text == f"{MEMBER} is forgotten\n{OTHER} is forgotten\n"
     assert json.loads(done("controller", "members", network, "-j")) == []

@@ -44,6 +44,11 @@ def test_json_is_that_of_upstream_s_compiler(rules):
         assert shown["capabilitiesByName"] == {"superuser": 7}
 
 
+def test_a_byte_order_mark_is_no_rule(tmp_path):
+    (tmp_path / "rules.txt").write_bytes(b"\xef\xbb\xbfaccept;")
+    assert zt("rules", "compile", str(tmp_path / "rules.txt")).exit_code == 0
+
+
 def test_standard_input(rules):
     assert zt("rules", "compile", "-", stdin=TEXT).stdout == zt("rules", "compile", rules).stdout
 

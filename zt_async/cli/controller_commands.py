@@ -224,26 +224,37 @@ def authorize(
     """Let nodes in, before or after they ask."""
     if ip and len(addresses) > 1:
         raise typer.BadParameter("--ip is for one member")
-    _change_members(client, network, addresses, {"authorized": True} | ({"ipAssignments": ip} if ip else {}))
+    body = {"authorized": True} | ({"ipAssignments": ip} if ip else {})
+    _change_members(client, _paths(network, addresses), body)
 
 
 @takes(Client)
 def deauthorize(client: Client, network: Network, addresses: Members) -> None:
     """Cut members off."""
-    for address in addresses:
-        client.get(f"{ROOT}/{network}/member/{address}")  # who is unknown needs no record that says so
-    _change_members(client, network, addresses, {"authorized": False})
+    _change_members(client, _known(client, network, addresses), {"authorized": False})
 
 
 @takes(Client)
 def forget(client: Client, network: Network, addresses: Members) -> None:
     """Delete the records of members, who are cut off."""
-    gone = [client.delete(f"{ROOT}/{network}/member/{address}") for address in addresses]
-    client.show(gone, "\n".join(f"{address} is forgotten" for address in addresses))
+    gone = [client.delete(path) for path in _known(client, network, addresses)]
+    client.show(gone, "\n".join(f"{member['id']} is forgotten" for member in gone))
 
 
-def _change_members(client: Client, network: str, addresses: list[str], body: dict[str, Any]) -> None:
-    changed = [client.post(f"{ROOT}/{network}/member/{address}", body) for address in addresses]
+def _paths(network: str, addresses: list[str]) -> list[str]:
+    return [f"{ROOT}/{network}/member/{address}" for address in dict.fromkeys(addresses)]
+
+
+def _known(client: Client, network: str, addresses: list[str]) -> list[str]:
+    """The paths of members. Raises Failure if one is unknown, before anything is done with others."""
+    paths = _paths(network, addresses)
+    for path in paths:
+        client.get(path)
+    return paths
+
+
+def _change_members(client: Client, paths: list[str], body: dict[str, Any]) -> None:
+    changed = [client.post(path, body) for path in paths]
     client.show(changed, "\n".join(map(_told, changed)))
 
 

@@ -48,7 +48,7 @@ def compile_file(file: Path) -> CompiledRules:
     """Compile a file. Raises Failure, OSError."""
     name = "standard input" if str(file) == "-" else str(file)
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
+        text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8-sig")
         return compile_rules(text)
     except UnicodeDecodeError as error:
         raise Failure(f"{name} is not UTF-8: {error.reason} at byte {error.start}") from None

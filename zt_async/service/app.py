@@ -38,6 +38,7 @@ from zt_async.types import IPNetwork
 logger = logging.getLogger("zt_async.service")
 
 DEFAULT_PORT: Final = 9993
+"""The TCP port of the API, where tools look for zerotier-one's."""
 SHUTDOWN_TIMEOUT: Final = 2.0
 """Seconds that requests have to end when the API stops."""
 
