@@ -59,7 +59,7 @@ logger = logging.getLogger("zt_async.aio")
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
 REBIND_INTERVAL = 30.0  # s between looks at the addresses of this host
-SLEPT = 10.0  # s by which such a look is late when the host has slept
+SLEPT = 10.0  # s by which such a look is late, by the time of day, when the host has slept
 OFFLINE_NEW_PORT = 120.0  # s offline after which another secondary port is tried
 DATA_TIMEOUT = 2.0  # s for which a stopping node waits until the data of closed connections has arrived
 END_TIMEOUT = 0.5  # s for which it then waits until their other ends know that no more comes
@@ -151,7 +151,7 @@ class Node:
         loop.call_soon(self._tell, NodeUp(address=self.address))  # for those who subscribe at once
         self._networks.restore(state.networks)
         driver.schedule()
-        self._rebind = loop.call_later(REBIND_INTERVAL, self._on_rebind, loop.time() + REBIND_INTERVAL)
+        self._rebind = loop.call_later(REBIND_INTERVAL, self._on_rebind, self._context.wall_ms())
         logger.info("node %s is up", self.address)
         return self
 
@@ -218,15 +218,15 @@ class Node:
             if self._stopping is None:
                 self._stopping = asyncio.get_running_loop().create_task(self._stop())
 
-    def _on_rebind(self, expected: float) -> None:
+    def _on_rebind(self, before_ms: int) -> None:
         """Follow the host's addresses; after a long time offline take another secondary port."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        self._rebind = loop.call_later(REBIND_INTERVAL, self._on_rebind, now + REBIND_INTERVAL)
+        now_ms = self._context.wall_ms()
+        self._rebind = self._driver.loop.call_later(REBIND_INTERVAL, self._on_rebind, now_ms)
+        slept = now_ms - before_ms > 1000 * (REBIND_INTERVAL + SLEPT)
         stale = (
             self._offline_since is not None and self._driver.now() - self._offline_since >= OFFLINE_NEW_PORT
         )
-        if self._udp.refresh(new_secondary=stale) or now - expected > SLEPT:
+        if self._udp.refresh(new_secondary=stale) or slept:
             self._driver.sockets_changed()
             self.core.vl1.pulse.check_now()
             self._driver.schedule()
