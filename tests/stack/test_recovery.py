@@ -108,6 +108,13 @@ def test_an_answer_to_a_repeated_segment_measures_nothing():
     assert s.connection.info().rtt == pytest.approx(0.1)
 
 
+def test_what_had_to_wait_for_a_repeated_segment_measures_nothing():
+    s = with_rtt(0.1, segments=2, sack=False)
+    s.pass_time(5)
+    s.send(Seg(".", 1, 1 + 2 * MSS))
+    assert s.connection.info().rtt == pytest.approx(0.1)
+
+
 def test_after_a_timeout_the_window_is_one_segment_and_all_is_sent_again_as_acks_come():
     s = with_rtt(sack=False)
     (_, first), *rest = s.pass_time(0.31)

@@ -110,6 +110,8 @@ class Scoreboard:
             else:
                 for segment in segments[:count]:
                     delivered += self._deliver(segment, rtt, now, echoed_by)
+                if any(segment.retransmitted for segment in segments[:count]):
+                    self.rtt_sample = None  # what came after may have waited for that
                 del segments[:count]
             if segments and segments[0].seq < ack:
                 delivered += self._acknowledge_part(segments[0], ack)
