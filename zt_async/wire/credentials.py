@@ -1,7 +1,7 @@
 """What a controller signs for its members: bytes to values and back. vl2.md 4.2 to 4.7.
 
 Reading checks the form and the bounds, never a signature: that is ``zt_async.crypto.credentials``. Times are Unix
-milliseconds. ``read`` raises DecodeError, ``encode`` ValueError for a field that its place on the wire cannot hold.
+milliseconds. ``read`` raises DecodeError, ``encode`` ValueError for a number that its place on the wire cannot hold.
 """
 
 from __future__ import annotations
