@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import platform
 import sys
 from typing import TYPE_CHECKING, Final
@@ -17,7 +16,7 @@ from zt_async.vl1.sender import make_body
 from zt_async.vl2.adhoc import NoSuchNetwork, ad_hoc_config
 from zt_async.vl2.counters import NOT_JOINED
 from zt_async.vl2.multicast import ANNOUNCE_INTERVAL
-from zt_async.vl2.network import Network
+from zt_async.vl2.network import NO_TIME, Network
 from zt_async.wire.config_chunks import ConfigChunk, encode_config_request, request_metadata
 from zt_async.wire.dictionary import Dictionary
 from zt_async.wire.network_config import NetworkConfig
@@ -31,7 +30,6 @@ FIRST_RETRY: Final = 1.0  # s, doubling
 LONGEST_RETRY: Final = 5.0  # s
 REQUEST_GAP: Final = 1.05  # s; a controller hears no two requests within one second
 FORWARD_INTERVAL: Final = 1.0  # s between two configurations of which chunks are passed on
-NO_TIME: Final = math.inf
 
 PLATFORM: Final = f"{sys.platform}/{platform.machine()}"
 

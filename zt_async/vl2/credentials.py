@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import math
 from typing import TYPE_CHECKING, Final
 
 from zt_async.crypto.identity import Identity
@@ -12,7 +11,7 @@ from zt_async.vl1.path import Path
 from zt_async.vl1.peer import Peer
 from zt_async.vl2.member import Member
 from zt_async.vl2.membership import Outcome
-from zt_async.vl2.network import Network
+from zt_async.vl2.network import NO_TIME, Network
 from zt_async.wire.credentials import CertificateOfMembership, Credential, Credentials, Revocation
 from zt_async.wire.network_config import NetworkConfig
 from zt_async.wire.packet import Verb
@@ -29,7 +28,6 @@ WAITING_TIME: Final = 5.0  # s
 MAX_WAITING: Final = 32
 MAX_QUEUED: Final = 65_536
 MAX_DELAY: Final = 10.0  # s
-NO_TIME: Final = math.inf
 
 
 class CredentialExchange:

@@ -15,7 +15,7 @@ from zt_async.vl1.sender import make_body
 from zt_async.vl2.counters import NOT_JOINED
 from zt_async.vl2.groups import GroupKey, GroupTable, shuffled
 from zt_async.vl2.member import Member
-from zt_async.vl2.network import Multicast, Network
+from zt_async.vl2.network import NO_TIME, Multicast, Network
 from zt_async.wire.buffer import Reader
 from zt_async.wire.multicast import (
     MAX_GATHERED,
@@ -43,7 +43,6 @@ MAX_ALL_PENDING: Final = 1024
 MAX_SENDINGS: Final = 4096
 MAX_GATHER_PEERS: Final = 16
 MAX_PAYLOAD: Final = 10_000
-NO_TIME: Final = math.inf
 
 
 class _Pending:

@@ -40,6 +40,8 @@ MAX_BRIDGE_RECIPIENTS: Final = 32  # of a frame for a card that no bridge is kno
 MAX_CREDENTIALS: Final = 9600  # bytes in one packet, which seven datagrams of any size have to carry
 BRIDGED_GROUP_LIFETIME: Final = 1200.0  # s
 EVERYBODY: Final = MulticastGroup(BROADCAST)
+NO_TIME: Final = math.inf
+"""When something is due that is not."""
 
 
 def _asks_for_ipv4(ethertype: int, payload: bytes) -> bool:
@@ -120,7 +122,7 @@ class Network:
         self.passed_on = 0
         """The configuration of which chunks were last passed on to other members, and when."""
         self.passed_on_at = NEVER
-        self.announce_due = math.inf
+        self.announce_due = NO_TIME
 
         self._context = context
         self._octet = first_octet(network_id)
