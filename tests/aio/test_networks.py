@@ -163,7 +163,11 @@ async def test_both_ends_of_a_wait_for_a_network_that_is_left(bare_world):
         await waiting
 
 
-async def test_a_refusal_reaches_who_waits(bare_world):
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [(ErrorCode.NETWORK_ACCESS_DENIED, "authorize"), (ErrorCode.AUTHENTICATION_REQUIRED, "log in")],
+)
+async def test_a_refusal_reaches_who_waits(bare_world, code, text):
     node = await bare_world.start(1)
     network = await node.join(bare_world.network_id)
     vl2 = node.core.vl2
@@ -171,10 +175,11 @@ async def test_a_refusal_reaches_who_waits(bare_world):
     core.config = None
     waiting = asyncio.create_task(network.ready(wait_for_authorization=False))
     await turns(3)
-    vl2.configurations.refused(core.id, ErrorCode.NETWORK_ACCESS_DENIED, b"", 0.0)
+    vl2.configurations.refused(core.id, code, b"", 0.0)
     node._driver.schedule()
-    with pytest.raises(zt.AccessDenied, match="authorize"):
-        await waiting
+    with pytest.raises(zt.AccessDenied, match=text):
+        async with asyncio.timeout(10):
+            await waiting
 
 
 @pytest.mark.parametrize("turns_between", range(8))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Final, TypedDict, Unpack
 
 from zt_async.aio.frames import FrameStream
 from zt_async.aio.resolve import Host
@@ -17,6 +17,12 @@ from zt_async.wire.rules import Rule
 if TYPE_CHECKING:
     from zt_async.aio.networks import Networks
     from zt_async.aio.node import Node
+
+
+_REFUSALS: Final = {
+    NetworkStatus.ACCESS_DENIED: "refuses this node; its controller has to authorize it",
+    NetworkStatus.AUTHENTICATION_REQUIRED: "wants somebody to log in for this node",
+}
 
 
 class NetworkChoices(TypedDict, total=False):
@@ -115,8 +121,8 @@ class Network:
             while (status := self._status_now()) != NetworkStatus.OK:
                 if status == NetworkStatus.NOT_FOUND:
                     raise NetworkNotFound(self.id, "does not exist")
-                if status == NetworkStatus.ACCESS_DENIED and not wait_for_authorization:
-                    raise AccessDenied(self.id, "refuses this node; its controller has to authorize it")
+                if status in _REFUSALS and not wait_for_authorization:
+                    raise AccessDenied(self.id, _REFUSALS[status])
                 await anext(events, None)
 
     def _status_now(self) -> NetworkStatus:
