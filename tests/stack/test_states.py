@@ -224,6 +224,17 @@ def test_a_repeated_syn_is_answered_again():
     s.expect(Seg("S.", 0, 1))
 
 
+def test_the_answer_to_a_repeated_syn_echoes_its_timestamp():
+    """Else the peer takes the time that it waited before it repeated for a round trip."""
+    s = Script(timestamps=True)
+    s.clock = 1000
+    s.syn_received()
+    s.clock = 4000
+    s.send(Seg("S"))
+    s.expect(Seg("S.", 0, 1))
+    assert s.last.options.timestamps[1] == 4000
+
+
 def test_a_reset_ends_a_half_open_connection_and_nothing_else():
     s = Script().syn_received()
     s.send(Seg("R", 1))

@@ -94,6 +94,9 @@ def _in_other_states(connection: TcpConnection, segment: tcp.Segment, now: float
             receiver.ack_now = True
             connection.enter(State.ESTABLISHED, now)
         elif not flags & (tcp.RST | tcp.ACK):
+            stamps = segment.options.timestamps
+            if sender.timestamps and stamps is not None and not (stamps[0] - receiver.timestamp) & _HALF:
+                receiver.timestamp, connection.echo = stamps  # the answer is to this one
             connection.repeat_syn()
         return
 
