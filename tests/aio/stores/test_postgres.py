@@ -289,6 +289,21 @@ async def test_what_was_changed_while_nobody_listened_is_told_later(store, plain
     await next_keys(watching, [key(member(1))], also=[key(network()), key(member(2)), key(member(3))])
 
 
+async def test_a_server_that_is_none_to_write_to_yet_is_asked_again(store):
+    """As when one of the servers of the URL is about to take over from another."""
+    errors = [asyncpg.exceptions.TargetServerAttributeNotMatched("none is read-write")] * 2
+
+    async def work(connection):
+        if errors:
+            raise errors.pop()
+        return 7
+
+    assert await store._pool.run(work) == 7
+    errors = [asyncpg.InternalClientError("broken")]
+    with pytest.raises(StoreError, match="broken"):
+        await store._pool.run(work, patience=0)
+
+
 async def test_a_database_that_stays_away_is_an_error(postgres_server, postgres):
     store = postgres(patience=0.3)
     await store.open()

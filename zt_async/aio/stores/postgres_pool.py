@@ -29,9 +29,11 @@ PASSING: Final = (
     asyncpg.TooManyConnectionsError,
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
+    asyncpg.InterfaceError,  # of a connection that broke in the middle
+    asyncpg.InternalClientError,  # a server that is not what target_session_attrs wants, until another is
 )
 """What may be over at the next try."""
-FAILURES: Final = (*PASSING, asyncpg.PostgresError, asyncpg.InterfaceError)
+FAILURES: Final = (*PASSING, asyncpg.PostgresError)
 
 T = TypeVar("T")
 
@@ -80,7 +82,7 @@ class Pool:
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT):
                     await pool.close()
-            except (*PASSING, asyncpg.InterfaceError):
+            except PASSING:
                 pool.terminate()
 
     async def connect(self) -> Any:
@@ -101,14 +103,11 @@ class Pool:
             try:
                 async with self._pool.acquire() as connection:
                     return await work(connection)
+            except asyncpg.ClientConfigurationError as error:
+                raise StoreError(f"the URL of the database is not usable: {error}") from error
             except PASSING as error:
                 if loop.time() + delay > end:
                     raise StoreError(f"the database cannot be reached: {_text(error)}") from error
-            except asyncpg.ClientConfigurationError as error:
-                raise StoreError(f"the URL of the database is not usable: {error}") from error
-            except asyncpg.InterfaceError as error:  # of a connection that broke in the middle
-                if loop.time() + delay > end:
-                    raise StoreError(f"the database: {_text(error)}") from error
             except asyncpg.PostgresError as error:
                 raise StoreError(f"the database: {_text(error)}") from error
             await asyncio.sleep(delay)
