@@ -6,6 +6,7 @@ import pytest
 
 from tests.vl1.remote import Bench
 from tests.vl2.desk import ACCEPT, START, Desk
+from zt_async.config import NodeConfig
 from zt_async.crypto.credentials import issue_com, issue_revocation, verify_chunk
 from zt_async.events import NetworkReady, NetworkStatus
 from zt_async.types import MACAddress, MulticastGroup, NetworkId
@@ -27,8 +28,8 @@ GROUP = MulticastGroup(MACAddress(0x3333FF000001))
 class Controller(Desk):
     """A controller that is not on its own network, and ``a``, who asks."""
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, bench=None):
+        super().__init__(bench=bench)
         self.served = NetworkId(self.vl1.address << 24 | 5)
         self.vl2.serves = True
 
@@ -90,6 +91,24 @@ def test_a_request_waits_to_be_taken_and_is_answered_in_chunks(controller):
         assert (in_re, packet_id) == (Verb.NETWORK_CONFIG_REQUEST, int.from_bytes(packet[:8], "big"))
         whole = assembly.add(ConfigChunk.decode(data), controller.vl1.address, controller.vl1.identity, 1)
     assert whole.dictionary == dictionary
+
+
+@pytest.mark.parametrize("mtu", [1400, 1432, 2000])
+def test_chunks_fit_into_what_seven_datagrams_carry(mtu):
+    controller = Controller(Bench(config=NodeConfig(mtu=mtu)))
+    dictionary = b"n=" + controller.vl1.context.random_bytes(30_000).hex().encode()[:30_000]
+    controller.ask()
+    (request,) = controller.vl2.take_requests()
+    controller.vl2.answer_config(request, dictionary, controller.now)
+    controller.vl2.push_config(controller.served, controller.a.address, dictionary, controller.now)
+    controller.bench.collect()
+    answers, pushes = controller.a.take(Verb.OK), controller.a.take(Verb.NETWORK_CONFIG)
+    for texts in ([decode_ok(got.payload)[2] for got in answers], [got.payload for got in pushes]):
+        assembly = ConfigAssembly()
+        chunks = [ConfigChunk.decode(text) for text in texts]
+        done = [assembly.add(c, controller.a.address, controller.vl1.identity, 0).dictionary for c in chunks]
+        assert done[-1] == dictionary
+    assert controller.vl1.counters["send: too large"] == 0
 
 
 def test_requests_for_networks_of_others_are_left_alone(controller):

@@ -13,7 +13,13 @@ from zt_async.crypto.identity import Identity
 from zt_async.types import Endpoint, NetworkId, NodeAddress
 from zt_async.vl1.path import NEVER, Path
 from zt_async.vl1.peer import Peer
-from zt_async.wire.config_chunks import ConfigChunk, decode_config_request, split_config
+from zt_async.wire.config_chunks import (
+    CHUNK_OVERHEAD,
+    CHUNK_SIZE,
+    ConfigChunk,
+    decode_config_request,
+    split_config,
+)
 from zt_async.wire.credentials import Credentials
 from zt_async.wire.packet import ErrorCode, Verb
 from zt_async.wire.verbs import Version, encode_error, encode_ok
@@ -140,7 +146,8 @@ class Serving:
 
     def _chunks(self, network_id: NetworkId, dictionary: bytes) -> list[ConfigChunk]:
         update_id = int.from_bytes(self._vl1.context.random_bytes(8), "big") or 1
-        chunks = split_config(network_id, dictionary, update_id)
+        size = min(CHUNK_SIZE, self._vl1.sender.largest_body - CHUNK_OVERHEAD)
+        chunks = split_config(network_id, dictionary, update_id, size=size)
         return [sign_chunk(chunk, self._vl1.identity) for chunk in chunks]
 
     def refuse(self, request: ConfigRequest, code: ErrorCode, data: bytes, now: float) -> None:

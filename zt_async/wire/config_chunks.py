@@ -18,6 +18,8 @@ from zt_async.wire.verbs import Version
 MAX_METADATA: Final = 1023
 CHUNK_SIZE: Final = 9740
 """Bytes of a configuration in one packet, at most."""
+CHUNK_OVERHEAD: Final = 136
+"""Bytes around them: verb, head of an OK, the other fields of the chunk, signature."""
 
 CHUNK_FAST: Final = 0x01
 """Whoever gets the chunk passes it on to all members it knows."""
@@ -142,11 +144,11 @@ class ConfigChunk:
 
 
 def split_config(
-    network_id: NetworkId, dictionary: bytes, update_id: int, flags: int = 0
+    network_id: NetworkId, dictionary: bytes, update_id: int, flags: int = 0, size: int = CHUNK_SIZE
 ) -> list[ConfigChunk]:
-    """The chunks of a configuration, to be signed. ``update_id`` is random and not 0."""
+    """The chunks of a configuration, of ``size`` bytes, to be signed. ``update_id`` is random and not 0."""
     total = len(dictionary)
     return [
-        ConfigChunk(network_id, dictionary[offset : offset + CHUNK_SIZE], flags, update_id, total, offset)
-        for offset in range(0, total, CHUNK_SIZE)
+        ConfigChunk(network_id, dictionary[offset : offset + size], flags, update_id, total, offset)
+        for offset in range(0, total, size)
     ]
