@@ -115,6 +115,18 @@ def test_what_had_to_wait_for_a_repeated_segment_measures_nothing():
     assert s.connection.info().rtt == pytest.approx(0.1)
 
 
+def test_the_echo_of_what_was_sent_before_a_repeat_measures_nothing():
+    """The first answer was lost, and the second echoes what the first did (RFC 7323 section 5.3)."""
+    s = with_rtt(0.1, segments=0, sack=False, timestamps=True)
+    s.connection.send(b"hello")
+    s.collect()
+    arrived = s.echo
+    s.pass_time(5)
+    s.echo = arrived
+    s.send(Seg(".", 1, 6))
+    assert s.connection.info().rtt == pytest.approx(0.1, abs=0.002)
+
+
 def test_after_a_timeout_the_window_is_one_segment_and_all_is_sent_again_as_acks_come():
     s = with_rtt(sack=False)
     (_, first), *rest = s.pass_time(0.31)

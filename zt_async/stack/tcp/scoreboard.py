@@ -39,7 +39,7 @@ class Scoreboard:
     __slots__ = (
         *("_disordered_to", "_dsack_round", "_fack", "_lost", "_rack_end", "_rack_rtt"),
         *("_rack_sent_at", "_reorder_steps", "_reordering", "_sacked_segments", "_seen_blocks"),
-        *("disordered", "dsack", "in_flight", "rtt_sample", "segments"),
+        *("disordered", "dsack", "in_flight", "repeated_at", "rtt_sample", "segments"),
     )
 
     def __init__(self) -> None:
@@ -51,6 +51,8 @@ class Scoreboard:
         self._disordered_to = 0
         self.rtt_sample: float | None = None
         """Of the latest acknowledgement; None where it may be for either of two transmissions (Karn)."""
+        self.repeated_at = -inf
+        """When the latest repeat was sent of those that the latest acknowledgement is for."""
         self.dsack: tuple[int, int] | None = None
         """What the latest acknowledgement says to have arrived twice (RFC 2883)."""
         self._lost: list[Sent] = []
@@ -89,6 +91,7 @@ class Scoreboard:
         echoed was sent at the latest, ``inf`` without timestamps: it tells a transmission from its repeats.
         """
         self.rtt_sample = None
+        self.repeated_at = -inf
         self.dsack = None
         segments = self.segments
         delivered = 0
@@ -110,7 +113,9 @@ class Scoreboard:
             else:
                 for segment in segments[:count]:
                     delivered += self._deliver(segment, rtt, now, echoed_by)
-                if any(segment.retransmitted for segment in segments[:count]):
+                    if segment.retransmitted and segment.sent_at > self.repeated_at:
+                        self.repeated_at = segment.sent_at
+                if self.repeated_at > -inf:
                     self.rtt_sample = None  # what came after may have waited for that
                 del segments[:count]
             if segments and segments[0].seq < ack:
