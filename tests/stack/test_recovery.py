@@ -85,6 +85,16 @@ def test_after_a_repeated_syn_only_timestamps_tell_the_round_trip(timestamps, rt
     assert s.pass_time(3.1)[0][0] == pytest.approx(rto)
 
 
+def test_a_late_echo_of_the_first_syn_is_no_round_trip():
+    """The answer to it was lost, and that to the last repeat echoes the same."""
+    s = Script(timestamps=True).syn_received()
+    first = s.echo
+    s.pass_time(5)
+    s.echo = first
+    s.send(Seg(".", 1, 1))
+    assert s.listener.accept().info().retransmission_timeout == 3.0
+
+
 def test_the_round_trip_is_smoothed():
     s = with_rtt(0.1, segments=0)
     for i in range(50):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _PAWS_LIFETIME = 24 * 86400.0  # RFC 7323 section 5.5
 _DEFAULT_MSS = {16: 1220, 4: 536}  # by the size of an address (RFC 9293 MUST-15)
 _MIN_MSS = 64  # a peer that wants less would be costly to serve
+_LONGEST_REPEATED = 1.0  # s; gives a timeout of the three seconds that there are without a measurement
 _HALF = 0x80000000
 
 
@@ -215,14 +216,20 @@ def _take_data(connection: TcpConnection, seq: int, segment: tcp.Segment, now: f
 
 
 def _measure_handshake(connection: TcpConnection, now: float) -> None:
-    """The first round trip; with repeated SYNs only timestamps tell which of them was answered."""
+    """The first round trip; with repeated SYNs only timestamps tell which of them was answered.
+
+    Long ones do not count: their answers may be the second, after a first that was lost.
+    """
     sender = connection.sender
     if connection.syns_sent == 1:
         sender.rtt.sample(now - connection.syn_sent_at, now)
-    elif sender.timestamps and connection.echo is not None:
-        sender.rtt.sample(max(0.0, now - sender.echoed_by(connection.echo, now) + 0.001), now)
-    else:
-        sender.rtt.begin_cautiously()
+        return
+    if sender.timestamps and connection.echo is not None:
+        rtt = max(0.0, now - sender.echoed_by(connection.echo, now) + 0.001)
+        if rtt <= _LONGEST_REPEATED:
+            sender.rtt.sample(rtt, now)
+            return
+    sender.rtt.begin_cautiously()
 
 
 def _reset(connection: TcpConnection) -> None:
