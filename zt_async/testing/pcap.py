@@ -8,12 +8,10 @@ from typing import BinaryIO
 from zt_async.testing.host import DEFAULT_TTL, Host
 from zt_async.testing.trace import TraceEntry
 from zt_async.types import Endpoint
+from zt_async.wire import ethernet, ip, ipv4, ipv6, udp
 
 FILE_HEADER = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 262_144, 1)  # link type 1: Ethernet
 RECORD = struct.Struct("<IIII")
-IPV4 = struct.Struct("!BBHHHBBH4s4s")
-IPV6 = struct.Struct("!IHBB16s16s")
-UDP = struct.Struct("!HHHH")
 
 
 class PcapWriter:
@@ -61,24 +59,16 @@ class Capture:
 
 def datagram_frame(source: Endpoint, destination: Endpoint, payload: bytes, ttl: int = DEFAULT_TTL) -> bytes:
     """An Ethernet frame with a UDP datagram in it. The MACs are made from the IP addresses."""
-    ip_source, ip_destination = source.ip.packed, destination.ip.packed
-    length = UDP.size + len(payload)
-    pseudo = ip_source + ip_destination + struct.pack("!II", length, 17)
-    header = UDP.pack(source.port, destination.port, length, 0)
-    header = header[:6] + (_checksum(pseudo + header + payload) or 0xFFFF).to_bytes(2, "big")
+    here, there = source.ip.packed, destination.ip.packed
+    pseudo_sum = ip.pseudo_header_sum(here, there, ip.UDP)
+    datagram = udp.Datagram(source.port, destination.port, payload).encode(pseudo_sum)
+    header: ipv4.Header | ipv6.Header
     if source.family == 4:
-        ethertype = 0x0800
-        ip = IPV4.pack(0x45, 0, 20 + length, 0, 0, ttl, 17, 0, ip_source, ip_destination)
-        ip = ip[:10] + _checksum(ip).to_bytes(2, "big") + ip[12:]
+        header = ipv4.Header(here, there, ip.UDP, len(datagram), ttl, dont_fragment=False)
     else:
-        ethertype = 0x86DD
-        ip = IPV6.pack(6 << 28, length, 17, ttl, ip_source, ip_destination)
-    macs = b"\x02\x00" + ip_destination[-4:] + b"\x02\x00" + ip_source[-4:]
-    return b"".join((macs, ethertype.to_bytes(2, "big"), ip, header, payload))
+        header = ipv6.Header(here, there, ip.UDP, len(datagram), ttl)
+    return ethernet.encode((_mac(there), _mac(here), ip.ethertype(here), header.encode() + datagram))
 
 
-def _checksum(data: bytes) -> int:
-    """The Internet checksum (RFC 1071) of data that is not all zero."""
-    if len(data) % 2:
-        data += b"\0"
-    return 0xFFFF - (int.from_bytes(data, "big") % 0xFFFF or 0xFFFF)
+def _mac(address: bytes) -> int:
+    return int.from_bytes(b"\x02\x00" + address[-4:], "big")
