@@ -576,6 +576,23 @@ async def test_how_members_were_seen_is_written_now_and_then(office):
     assert network.is_online(member.address)
 
 
+async def test_what_was_being_written_of_members_at_the_end_is_written(bare_world, store):
+    node = await bare_world.start(1)
+    async with node.controller(store) as controller:
+        network = await controller.create_network(private=False)
+        member = await bare_world.start(2)
+        await member.online()
+        await member.join(network.id)
+        store.free.clear()
+        store.asked.clear()
+        await store.asked.wait()
+        closing = asyncio.create_task(controller.close())
+        await turns(3)
+        store.free.set()
+        await closing
+    assert (await store.load(node.address)).seen[network.id, member.address].time > 0
+
+
 async def test_a_watch_that_fails_is_taken_up_again(bare_world, monkeypatch):
     node = await bare_world.start(1)
     store = TestableStore()

@@ -310,7 +310,7 @@ class Worker:
         while taken := self.core.take_seen(SEEN_PER_COMMIT):
             try:
                 await self._store.commit(taken, self._fence)
-            except StoreError:
+            except (StoreError, asyncio.CancelledError):
                 self.core.return_seen(taken)
                 raise
 
