@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import stat
+import sys
 
 import pytest
 
@@ -141,6 +143,8 @@ async def test_what_is_exported_is_imported_again(open_store, tmp_path):
     await export_directory(store, CONTROLLER, tmp_path / "copy")
     with pytest.raises(FileExistsError):
         await export_directory(store, CONTROLLER, tmp_path / "copy")
+    if sys.platform != "win32":
+        assert stat.S_IMODE((tmp_path / "copy" / "network").stat().st_mode) == 0o700
     other = MemoryStore()
     await other.open()
     assert await import_directory(other, tmp_path / "copy") == Imported(networks=1, members=2)

@@ -34,7 +34,8 @@ class Imported:
 async def import_directory(store: Store, folder: str | os.PathLike[str]) -> Imported:
     """Write all networks and members of a ``controller.d`` folder to an open store, which must not have them yet.
 
-    All or nothing is imported. Raises DamagedFiles, Conflict if the store has one of the networks, and StoreError.
+    All or nothing is imported. A controller that runs on this very store object does not notice; one on another store
+    of the same place does. Raises DamagedFiles, Conflict if the store has one of the networks, and StoreError.
     """
     changes, imported = await asyncio.to_thread(_read, folder)
     await store.commit(changes)
@@ -126,7 +127,7 @@ def _parse(path: Path, names: dict[str, str]) -> dict[str, Any]:
 
 def _write(place: str | os.PathLike[str], files: Mapping[str, str]) -> None:
     root = Path(place).expanduser() / "network"
-    root.mkdir(parents=True)
+    root.mkdir(0o700, parents=True)  # there may be tokens in the files
     for name, text in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
