@@ -71,6 +71,13 @@ def test_without_a_controller_who_asks_is_told_so():
     assert desk.vl2.take_requests() == []
 
 
+def test_what_lets_a_member_join_is_not_shown(controller):
+    controller.ask(metadata=METADATA + b"\na=token:hush")
+    (request,) = controller.vl2.take_requests()
+    assert b"hush" in request.metadata
+    assert "hush" not in repr(request)
+
+
 def test_a_request_waits_to_be_taken_and_is_answered_in_chunks(controller):
     answers, packet = controller.ask()
     assert answers == []

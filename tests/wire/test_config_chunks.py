@@ -18,7 +18,7 @@ from zt_async.wire.config_chunks import (
     split_config,
 )
 from zt_async.wire.dictionary import Dictionary
-from zt_async.wire.network_config import MAX_CONFIG
+from zt_async.wire.network_config import MAX_CONFIG, SingleSignOn
 from zt_async.wire.verbs import Version
 
 NETWORK = NetworkId(0x8E4DF28B72000001)
@@ -70,6 +70,14 @@ def test_metadata_says_what_the_member_is_and_what_lets_it_join():
     assert [d.get_uint(key) for key in ("v", "pv", "majv", "minv", "revv", "revr")] == [7, 12, 1, 14, 1, 1]
     assert d.get("a") == b"token:a=b"
     assert "a" not in request_metadata(Version(12, 1, 14, 1), "linux/x86_64")
+
+
+def test_what_lets_a_member_join_is_not_shown():
+    metadata = request_metadata(Version(12, 1, 14, 1), "linux/x86_64", "token:hush").encode()
+    body = decode_config_request(encode_config_request(NETWORK, metadata))
+    assert b"hush" in body.metadata
+    assert "hush" not in repr(body)
+    assert "hush" not in repr(SingleSignOn(version=1, nonce="hush", state="hush"))
 
 
 @given(network_ids, st.binary(max_size=300), u8, u64, st.integers(0, 1000), signatures)

@@ -5,7 +5,7 @@ What to answer is decided elsewhere: the requests wait here until somebody takes
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from zt_async.crypto.credentials import sign_chunk
@@ -44,8 +44,8 @@ class ConfigRequest:
     member: NodeAddress
     identity: Identity
     packet_id: int
-    metadata: bytes
-    """A dictionary in its wire form, as it came (vl2.md 2.4)."""
+    metadata: bytes = field(repr=False)
+    """A dictionary in its wire form, as it came (vl2.md 2.4). What lets the member join may be in it."""
     endpoint: Endpoint | None
     """The physical address that it came from, of a root where it was relayed; None if it is this node's own."""
     version: Version

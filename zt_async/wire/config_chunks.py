@@ -39,6 +39,9 @@ class ConfigRequestBody(NamedTuple):
     revision: int = 0
     timestamp: int = 0
 
+    def __repr__(self) -> str:
+        return f"ConfigRequestBody({self.network_id!r}, ...)"  # what lets the member join is a secret
+
 
 def request_metadata(version: Version, platform: str, credential: str | None = None) -> Dictionary:
     """What a member says of itself. ``platform`` is like ``linux/x86_64``, ``credential`` what lets it join.

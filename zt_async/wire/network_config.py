@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_interface
 from typing import Final, Self, TypeVar
 
@@ -64,8 +64,8 @@ class SingleSignOn:
     """Unix milliseconds."""
     issuer_url: str = ""
     central_url: str = ""
-    nonce: str = ""
-    state: str = ""
+    nonce: str = field(default="", repr=False)
+    state: str = field(default="", repr=False)
     client_id: str = ""
     provider: str = "default"
 
