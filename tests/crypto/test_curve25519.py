@@ -29,6 +29,13 @@ def test_low_order_points_give_the_key_of_zeros(point):
     assert curve25519.agree(A_SECRET, public).hex().startswith("5046adc1dba838867b2bbbfdd0c3423e")
 
 
+@pytest.mark.parametrize("size", [0, 31, 32, 63, 65])
+def test_a_public_key_of_another_size_has_signed_nothing(size):
+    signature = curve25519.sign(A_SECRET, b"message")
+    assert curve25519.verify(A.public_key, b"message", signature)
+    assert not curve25519.verify((A.public_key + b"x")[:size], b"message", signature)
+
+
 def test_a_signature_with_an_unreduced_s_is_accepted():
     signature = curve25519.sign(A_SECRET, b"message")
     s = int.from_bytes(signature[32:64], "little") + 2**252 + 27742317777372353535851937790883648493

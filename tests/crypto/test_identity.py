@@ -57,6 +57,15 @@ def test_equal_by_address_and_public_key():
     assert len({A, public, B}) == 2
 
 
+@pytest.mark.parametrize("size", [0, 32, 63, 65, 128])
+def test_keys_of_another_size_are_refused(size):
+    """What is below reads as many bytes as a key has, wherever they end."""
+    with pytest.raises(IdentityError, match="64 bytes"):
+        Identity(A.address, bytes(size))
+    with pytest.raises(IdentityError, match="64 bytes"):
+        Identity(A.address, A.public_key, bytes(size))
+
+
 def test_immutable():
     with pytest.raises(FrozenInstanceError):
         A.address = B.address

@@ -59,7 +59,9 @@ def sign(secret_key: bytes, message: bytes) -> bytes:
 
 def verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
     """Whether ``signature`` is the 96-byte signature of ``message`` by the holder of ``public_key``."""
-    if len(signature) != SIGNATURE_SIZE or not hmac.compare_digest(signature[64:], _digest(message)):
+    if len(public_key) != KEY_SIZE or len(signature) != SIGNATURE_SIZE:
+        return False
+    if not hmac.compare_digest(signature[64:], _digest(message)):
         return False
     # Other nodes take S modulo the group order, and so accept more than one encoding of it.
     s = int.from_bytes(signature[32:64], "little") % _GROUP_ORDER

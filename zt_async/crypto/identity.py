@@ -23,6 +23,7 @@ class Identity:
     """A key pair and the address that follows from it; two are equal if both of these are.
 
     Nothing that is read from outside has its address checked against its key before ``validate`` is called.
+    Raises IdentityError for keys of another size than 64 bytes.
     """
 
     address: NodeAddress
@@ -31,6 +32,11 @@ class Identity:
     _signing_key: bytes | None = field(
         default=None, init=False, compare=False
     )  # made for the first signature
+
+    def __post_init__(self) -> None:
+        for key in (self.public_key, self._secret_key):
+            if key is not None and len(key) != KEY_SIZE:
+                raise IdentityError(f"each key of an identity has {KEY_SIZE} bytes, not {len(key)}")
 
     @classmethod
     def generate(cls, random_bytes: Callable[[int], bytes]) -> Self:
