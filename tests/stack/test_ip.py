@@ -312,13 +312,13 @@ def test_an_advertisement_nobody_asked_for_teaches_nothing():
     assert len(s.interface.neighbors) == 0
 
 
-def test_an_advertisement_cannot_steal_an_own_address():
+@pytest.mark.parametrize(("mac", "conflicts"), [(0x02BADBADBAD0, 1), (OWN_MAC, 0)])
+def test_an_advertisement_cannot_steal_an_own_address(mac, conflicts):
     s = Script()
-    body = ndp.NeighborAdvertisement(
-        OWN_ADDRESS, 0x02BADBADBAD0, router=False, solicited=False, override=True
-    )
+    body = ndp.NeighborAdvertisement(OWN_ADDRESS, mac, router=False, solicited=False, override=True)
     s.send_icmp(icmpv6.Message(icmpv6.NEIGHBOR_ADVERTISEMENT, 0, body.encode()), 255)
     assert s.interface.neighbors.find(OWN_ADDRESS) is None
+    assert s.stack.counters["ndp conflict"] == conflicts
 
 
 def reachable(s: Script) -> Script:

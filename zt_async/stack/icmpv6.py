@@ -82,7 +82,10 @@ class Icmpv6Layer:
             target, mac, _, solicited, override = ndp.parse_advertisement(message.body)
             if solicited and arrival.is_group:
                 raise DecodeError("ndp solicited to a group")
-            if not arrival.interface.owns(target):
+            if arrival.interface.owns(target):
+                if mac != arrival.interface.link.mac:
+                    self._host.counters["ndp conflict"] += 1
+            else:
                 arrival.interface.neighbors.receive_answer(
                     target, mac, now, solicited=solicited, override=override
                 )
