@@ -199,6 +199,21 @@ def test_anchors_are_told_though_they_never_said_anything():
     assert [got.verb for got in desk.a.take()] == [Verb.NETWORK_CREDENTIALS, Verb.MULTICAST_LIKE]
 
 
+def test_anchors_who_are_members_are_told_once_a_minute():
+    desk = ControlledDesk()
+    desk.configure_private(specialists=(desk.a.address | ROLE_ANCHOR,), flags=FLAG_BROADCAST)
+    desk.admit(desk.a)
+    desk.wait(61)
+    desk.a.take()
+    told = 0
+    for _ in range(12):
+        desk.receive(desk.frame())
+        told += len(desk.a.take(Verb.MULTICAST_LIKE))
+        desk.wait(10)
+        told += len(desk.a.take(Verb.MULTICAST_LIKE))
+    assert told == 2
+
+
 def test_many_groups_need_several_packets(party):
     groups = frozenset(MulticastGroup(MACAddress(0x333300000000 + n)) for n in range(1500))
     party.vl2.set_groups(party.id, groups, party.now)

@@ -115,15 +115,16 @@ class Multicaster:
         helpers = (config.anchors | config.replicators) - {network.own}
         for address in {*self._vl1.topology.upstreams, *self._controller_of(network)} - helpers:
             self._vl1.send_all(address, likes, now)
-        for address in helpers:
-            self._vl2.send_to(network, network.record(address), likes, now)
-        for member in list(network.members.values()):
+        told = [network.record(address) for address in helpers]
+        for member in network.members.values():
             if member.address not in helpers and (again or now >= member.announce_due):
                 peer = peers.get(member.address)
                 if peer is not None and network.memberships.allows(peer.identity):
-                    if not again:  # all groups, and not just the new ones
-                        member.announce_due = now + ANNOUNCE_INTERVAL
-                    self._vl2.send_to(network, member, likes, now)
+                    told.append(member)
+        for member in told:
+            if not again:  # all groups, and not just the new ones
+                member.announce_due = now + ANNOUNCE_INTERVAL
+            self._vl2.send_to(network, member, likes, now)
 
     def _controller_of(self, network: Network) -> tuple[NodeAddress, ...]:
         """The network's controller, if that is another node."""
