@@ -10,7 +10,7 @@ from tests.vectors.runner import check_file
 
 
 def main(arguments: list[str]) -> int:
-    """The command line; returns the exit status: 0, 1 if a case failed, 2 if nothing could be checked."""
+    """The command line; returns the exit status: 0, 1 if a case failed, 2 for no folder with vectors."""
     if len(arguments) != 1:
         print("usage: python -m tests.vectors DIR", file=sys.stderr)
         return 2
