@@ -4,6 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zt_async.controller.messages import Claims
+from zt_async.types import NetworkId
+from zt_async.wire.config_chunks import decode_config_request, encode_config_request
 
 from .office import ask_metadata
 
@@ -15,6 +17,12 @@ def test_anything_can_be_read(metadata):
     claims = Claims.read(metadata)
     assert all(number < 1 << 64 for number in (*claims.version, claims.protocol))
     assert claims.token != ""
+
+
+def test_what_comes_before_the_cut_of_long_metadata_is_read():
+    long = ask_metadata() + b"\nnew=" + b"x" * 2000
+    metadata = decode_config_request(encode_config_request(NetworkId(1), long)).metadata
+    assert Claims.read(metadata) == Claims(True, (1, 14, 1), 12, None)
 
 
 def test_an_ordinary_node():

@@ -6,7 +6,6 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from zt_async.controller.records import NEVER_SEEN
 from zt_async.crypto.identity import Identity
-from zt_async.errors import DecodeError
 from zt_async.types import Endpoint, NetworkId, NodeAddress
 from zt_async.wire.config_chunks import MAX_METADATA
 from zt_async.wire.credentials import Credentials
@@ -71,10 +70,7 @@ class Claims(NamedTuple):
 
     @classmethod
     def read(cls, metadata: bytes) -> Claims:
-        try:
-            d = Dictionary.decode(metadata, MAX_METADATA + 1)
-        except DecodeError:
-            return cls(False, NEVER_SEEN.version, NEVER_SEEN.protocol, None)
+        d = Dictionary.decode(metadata)
         kind, _, token = d.get_text("a", MAX_METADATA).partition(":")
         version, protocol = NEVER_SEEN.version, NEVER_SEEN.protocol
         if "majv" in d:

@@ -86,13 +86,13 @@ def encode_config_request(
 
 
 def decode_config_request(payload: bytes) -> ConfigRequestBody:
-    """Read NETWORK_CONFIG_REQUEST; the numbers at its end may be missing. Raises DecodeError."""
+    """Read NETWORK_CONFIG_REQUEST; the numbers at its end may be missing. Raises DecodeError.
+
+    Metadata that is too long is cut (vl2.md 8.2).
+    """
     reader = Reader(payload)
     network_id = NetworkId(reader.u64())
-    size = reader.u16()
-    if size > MAX_METADATA:
-        raise DecodeError("metadata too long")
-    metadata = reader.take(size)
+    metadata = reader.take(reader.u16())[:MAX_METADATA]
     if reader.remaining < 16:
         return ConfigRequestBody(network_id, metadata)
     return ConfigRequestBody(network_id, metadata, reader.u64(), reader.u64())
