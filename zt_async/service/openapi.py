@@ -91,7 +91,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
     if schema is None:
         kind, schema = "text/plain", {"type": "string"}
     responses: dict[str, Any] = {"200": {"description": "Done", "content": {kind: {"schema": schema}}}}
-    for status in sorted({*operation.errors, 401}):
+    for status in operation.statuses:
         responses[str(status)] = {
             "description": HTTPStatus(status).phrase,
             "content": {"application/json": {"schema": ref("Error")}},
