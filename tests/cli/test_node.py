@@ -118,8 +118,9 @@ def test_no_node_there(zt, tmp_path, service):
     result = zt("status", home=tmp_path)
     assert (result.exit_code, result.stdout) == (1, "")
     assert f"there is no {tmp_path}/zerotier-one.port: no node runs there" in result.stderr
-    (tmp_path / "zerotier-one.port").write_text("none")
-    assert "has no port in it" in zt("status", home=tmp_path).stderr
+    for text in ("none", "", "0", "65536", "-1", "1" * 5000):
+        (tmp_path / "zerotier-one.port").write_text(text)
+        assert "has no port in it" in zt("status", home=tmp_path).stderr
     (tmp_path / "zerotier-one.port").write_text("1\n")
     assert f"{tmp_path}/authtoken.secret" in zt("status", home=tmp_path).stderr
     (tmp_path / "authtoken.secret").write_text("x")

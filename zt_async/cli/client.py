@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,13 +33,13 @@ class Client:
     def get(self, path: str) -> Any:
         return self.ask("GET", path)
 
-    def post(self, path: str, body: object = None) -> Any:
-        return self.ask("POST", path, {} if body is None else body)
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        return self.ask("POST", path, body)
 
     def delete(self, path: str) -> Any:
         return self.ask("DELETE", path)
 
-    def ask(self, method: str, path: str, body: object = None) -> Any:
+    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """The JSON of an answer. Raises Failure."""
         where = f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
         connection = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT)
@@ -81,16 +82,9 @@ class Client:
 
 def _port(home: Path) -> int:
     text = _read(home, Kind.API_PORT, "--api")
-    try:
-        return parse_port(text)
-    except ValueError:
-        raise Failure(f"{home / Kind.API_PORT.file()} has no port in it: {text!r}") from None
-
-
-def parse_port(text: str) -> int:
-    port = int(text)
+    port = int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else 0
     if not 0 < port <= 0xFFFF:
-        raise ValueError(text)
+        raise Failure(f"{home / Kind.API_PORT.file()} has no port in it: {text[:100]!r}")
     return port
 
 
