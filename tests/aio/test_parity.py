@@ -295,3 +295,48 @@ async def test_values_of_socket_options(place, reports):
     await server.lost
     assert len(server.data) == 100_000
     listening.close()
+
+
+class Opener(Recorder):
+    """Sends at once, so that the data may arrive together with the connection."""
+
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        transport.write(b"first words")
+
+
+async def test_a_protocol_has_a_turn_before_the_first_data(place):
+    """As for a server that speaks TLS, or has another protocol take over, from the first byte on."""
+    loop = asyncio.get_running_loop()
+    successors = asyncio.Queue()
+
+    def take_over(transport):
+        successor = Recorder()
+        successor.told.append("made")
+        transport.set_protocol(successor)
+        successors.put_nowait((transport, successor))
+
+    class Herald(Recorder):
+        def connection_made(self, transport):
+            loop.call_soon(take_over, transport)
+
+    async with await place.server.create_server(Herald, place.host, 0) as server:
+        transport, client = await place.client.create_connection(Opener, place.host, port_of(server))
+        _, successor = await successors.get()
+        assert await successor.received(11) == b"first words"
+        transport.close()
+        await successor.lost
+        await client.lost
+
+
+async def test_who_connects_has_a_turn_before_the_first_data(place):
+    async with await place.server.create_server(Opener, place.host, 0) as server:
+        transport, client = await place.client.create_connection(Recorder, place.host, port_of(server))
+        assert client.told == ["made"]
+        transport.pause_reading()
+        await turns(20)
+        assert client.told == ["made"]
+        transport.resume_reading()
+        assert await client.received(11) == b"first words"
+        transport.close()
+        await client.lost

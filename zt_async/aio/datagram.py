@@ -59,11 +59,6 @@ class DatagramTransport(asyncio.DatagramTransport):
         endpoint.owner = self
         driver.add(self)
 
-    def begin(self) -> None:
-        """Tell the protocol, then whatever has arrived meanwhile."""
-        self._call(self._protocol.connection_made, self)
-        self.on_ready()
-
     # What the stack reports
 
     def on_ready(self) -> None:
@@ -262,7 +257,7 @@ async def create_datagram_endpoint(
         endpoint.close()
         raise
     transport = DatagramTransport(driver, endpoint, protocol)
-    transport.begin()
+    transport._call(protocol.connection_made, transport)
     return transport, protocol
 
 

@@ -45,6 +45,7 @@ class StreamTransport(asyncio.Transport):
         self._network, self._peer = _whereabouts(driver, connection)
         self._socket = VirtualSocket(connection, driver)
         self._limits: tuple[int, int] | None = None
+        self._is_new = True
         self._reading_paused = False
         self._unread = memoryview(b"")  # what a BufferedProtocol has yet to take
         self._protocol_paused = False
@@ -57,14 +58,20 @@ class StreamTransport(asyncio.Transport):
         driver.add(self)
 
     def begin(self) -> None:
-        """Tell the protocol, then whatever has arrived meanwhile."""
+        """Tell the protocol; whom it wakes has a turn before it is told of what has arrived, as in asyncio."""
         self._call(self._protocol.connection_made, self)
+        self._driver.loop.call_soon(self._begin_reading)
+
+    def _begin_reading(self) -> None:
+        self._is_new = False
         self.on_ready()
 
     # What the stack reports
 
     def on_ready(self) -> None:
         """Look at the connection: data, end of file, room to write, end."""
+        if self._is_new:
+            return
         if self._closing:
             self._drain()
             return
