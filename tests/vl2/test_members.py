@@ -62,6 +62,19 @@ def test_frames_do_not_wait_for_ever(desk):
     assert desk.vl2.take_frames() == {}
 
 
+def test_news_that_do_not_help_let_frames_wait_no_longer(desk):
+    desk.receive(desk.frame())
+    for number in range(3):
+        desk.wait(1.6)
+        desk.configure_private()
+        tag = issue_tag(desk.controller.identity, desk.id, desk.a.address, START + number, 1, 2)
+        desk.give(desk.a, tags=(tag,))
+    assert desk.fates()["in: waiting"] == 1
+    desk.wait(0.3)
+    assert "in: waiting" not in desk.fates()
+    assert desk.fates()["in: not a member"] == 1
+
+
 def test_while_frames_wait_their_sender_is_asked_once_a_second(desk):
     desk.receive(desk.frame())
     desk.wait(4.5)

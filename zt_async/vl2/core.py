@@ -289,10 +289,11 @@ class VL2:
             code = ErrorCode.NEED_MEMBERSHIP_CERTIFICATE
             self.vl1.refuse(peer, path, Verb(verb), packet_id, code, network_id.packed, now)
 
-    def look_again(self, network: Network, now: float, address: int | None = None) -> None:
+    def look_again(self, network: Network, now: float) -> None:
         """Somebody's certificate, or ours, is new: let in what waits for that."""
         if self._waiting:
-            packets = self._waiting.release(network.id, address)
+            allows = network.memberships.allows
+            packets = self._waiting.release(network.id, lambda peer: allows(peer.identity))
             self.counters[WAITING] -= len(packets)
             for packet in packets:
                 self._receive_frame(packet, now)

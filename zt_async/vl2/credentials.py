@@ -156,7 +156,7 @@ class CredentialExchange:
         if outcome is not Outcome.NEW:
             return outcome
         if credential.issued_to != network.own:
-            vl2.look_again(network, now, credential.issued_to)
+            vl2.look_again(network, now)
             peer = self._vl1.topology.peers.get(credential.issued_to)
             if peer is not None:
                 vl2.gate(network, peer, now)  # a new member hears of our groups

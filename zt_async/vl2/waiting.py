@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from zt_async.types import NetworkId
 from zt_async.vl1.core import Inbound
+from zt_async.vl1.peer import Peer
 
 MAX_WAITING: Final = 256
 MAX_WAITING_OF_PEER: Final = 32
@@ -44,12 +46,14 @@ class WaitingRoom:
         self._of_peer[address] = count + 1
         return True
 
-    def release(self, network_id: NetworkId, address: int | None = None) -> list[Inbound]:
-        """Let the packets of a network go that one peer, or anybody, has sent."""
+    def release(
+        self, network_id: NetworkId, may_pass: Callable[[Peer], bool] = lambda peer: True
+    ) -> list[Inbound]:
+        """Let the packets of a network go, or those of some peers; the others wait on for as long as they have."""
         gone: list[Inbound] = []
         stay: deque[_Kept] = deque()
         for kept in self._kept:
-            if kept.network_id == network_id and address in (None, kept.packet[0].address):
+            if kept.network_id == network_id and may_pass(kept.packet[0]):
                 gone.append(kept.packet)
             else:
                 stay.append(kept)
