@@ -367,6 +367,15 @@ def test_a_fin_that_comes_before_the_data_waits():
     assert s.connection.state is State.CLOSE_WAIT
 
 
+def test_a_hole_that_closes_is_acknowledged_at_once_also_before_a_fin():
+    """RFC 5681 section 4.2; the FIN alone could wait for our own."""
+    s = Script(config={"prompt_ack": 0.001}).established()
+    s.send(Seg("PF.", 4, 1, b"def"))
+    s.expect(Seg(".", 1, 1))
+    s.send(Seg(".", 1, 1, b"abc"))
+    s.expect(Seg(".", 1, 8))
+
+
 def test_data_beyond_a_fin_is_not_taken():
     s = Script().established()
     s.send(Seg("F.", 4, 1))

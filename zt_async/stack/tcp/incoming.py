@@ -208,7 +208,8 @@ def _take_data(connection: TcpConnection, seq: int, segment: tcp.Segment, now: f
         connection.mark_ready()
     if receiver.fin_at == receiver.nxt:
         receiver.nxt += 1
-        receiver.ack_now = connection.state is not State.ESTABLISHED  # else our own FIN may soon carry it
+        if connection.state is not State.ESTABLISHED:  # else our own FIN may soon carry it
+            receiver.ack_now = True
         connection.eof_received = True
         connection.enter(state.AFTER_PEER_FIN[connection.state], now)
     elif not segment.payload:

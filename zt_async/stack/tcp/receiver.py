@@ -11,10 +11,7 @@ from zt_async.config import StackConfig
 from zt_async.stack.tcp.assembler import Assembler
 from zt_async.stack.tcp.seq import MASK
 
-_QUICK_ACKS = (
-    16  # at the start acknowledgements are prompt: the sender's window is small, and Nagle may hold it up
-)
-_PROMPT = 0.001  # s: long enough for an answer that can carry the acknowledgement
+_QUICK_ACKS = 16  # prompt ones, at the start: the sender's window is small, and Nagle may hold it up
 _MAX_REPEATS = 3  # duplicate acknowledgements for one batch, as many as RFC 5681 needs
 _COMPACT = 256  # pieces
 
