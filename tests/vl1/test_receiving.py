@@ -361,6 +361,29 @@ def test_strangers_leave_room_for_those_who_come_through_a_root(bench):
     assert bench.core.heard() == [b"hi"]
 
 
+def test_hints_are_tried_when_there_is_something_to_say_and_no_path():
+    b_identity = throwaway_identity(2)
+    bench = Bench(config=NodeConfig(path_hints={b_identity.address: (ELSEWHERE,)}))
+    b = bench.remote(2, ELSEWHERE)
+    bench.core.topology.add_peer(b_identity, bench.now)
+    bench.wait(10)
+    assert b.take() == []
+
+    def tried():
+        bench.core.send_all(b.address, [bytes((Verb.USER_MESSAGE,)) + bytes(9)], bench.now)
+        bench.collect()
+        return ELSEWHERE in {got.at for got in b.take(Verb.HELLO)}
+
+    assert tried()
+    assert len(b.take(Verb.USER_MESSAGE)) == 1  # which meanwhile goes through the root
+    bench.wait(20)
+    b.take()
+    assert not tried()
+    bench.wait(11)
+    b.take()
+    assert tried()
+
+
 # RENDEZVOUS
 
 

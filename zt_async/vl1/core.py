@@ -196,7 +196,10 @@ class VL1:
     def flights_to_send(self) -> list[Flight]:
         """The datagrams made since the last call."""
         for peer, path, at in self.sender.take_doubts():
-            self.contact.attempt(peer, path.socket, path.endpoint, at)
+            if path is None:
+                self.pulse.try_hints(peer, at)
+            else:
+                self.contact.attempt(peer, path.socket, path.endpoint, at)
         return self.sender.flights_to_send()
 
     def take_packets(self) -> list[Inbound]:
@@ -336,6 +339,7 @@ class VL1:
             return
         peer = self.topology.add_peer(identity, now)
         peer.hints = tuple(endpoints)
+        peer.hints_tried = NEVER
         self.pulse.try_hints(peer, now)
 
     def learn(self, peer: Peer, path: Path, now: float) -> None:

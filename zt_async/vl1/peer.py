@@ -16,6 +16,7 @@ from zt_async.wire.verbs import Version
 MAX_PATHS: Final = 64
 MAX_HELLOS: Final = 64  # answered in a second, of those that come over no known path
 PEER_ACTIVITY: Final = 500.0  # s for which a peer counts as alive, or as active
+HINT_INTERVAL: Final = 30.0  # s between trials of the addresses that a peer without a path may have
 CHOICE_LIFETIME: Final = 0.1  # s for which the choice of the best path is kept
 _HELLO_ONLY = (1, 1, 0)  # the one release that must be probed with HELLO
 

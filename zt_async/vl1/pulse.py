@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from zt_async.vl1.path import ANY_SOCKET, NEVER
-from zt_async.vl1.peer import Peer
+from zt_async.vl1.peer import HINT_INTERVAL, Peer
 
 if TYPE_CHECKING:
     from zt_async.vl1.core import VL1
@@ -18,7 +18,6 @@ UPSTREAM_HELLO_INTERVAL: Final = 224.0  # s
 SEED_HELLO_INTERVAL: Final = 28.0  # s
 HEARTBEAT: Final = 10.0  # s; the reference's 14 s leave no time to repeat a lost one before the path is dead
 MEETING_TIME: Final = 60.0  # s for which two try to meet after they last had something to say
-HINT_INTERVAL: Final = 30.0  # s
 PEERS_AT_ONCE: Final = 32  # that are looked after in one go
 PEERS_PAUSE: Final = 0.005  # s for which others get their turn
 IDLE_PATH: Final = 60.0  # s after which a path that no peer uses is forgotten
@@ -205,10 +204,9 @@ class Pulse:
     def try_hints(self, peer: Peer, now: float) -> None:
         """Try remembered addresses of a peer that has no path, at most every 30 s."""
         vl1 = self._vl1
-        hints = (*peer.hints, *vl1.config.path_hints.get(peer.address, ()))
-        if hints and now - peer.hints_tried >= HINT_INTERVAL:
+        if now - peer.hints_tried >= HINT_INTERVAL:
             peer.hints_tried = now
-            for endpoint in hints:
+            for endpoint in (*peer.hints, *vl1.config.path_hints.get(peer.address, ())):
                 if vl1.contact.allowed(peer, endpoint):
                     vl1.contact.attempt(peer, ANY_SOCKET, endpoint, now)
 

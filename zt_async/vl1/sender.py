@@ -11,7 +11,7 @@ from zt_async.crypto.keys import seal_trusted
 from zt_async.types import Endpoint, Flight
 from zt_async.vl1.expected import ExpectedReplies
 from zt_async.vl1.path import PATH_QUIET, Path
-from zt_async.vl1.peer import Peer
+from zt_async.vl1.peer import HINT_INTERVAL, Peer
 from zt_async.vl1.topology import Topology
 from zt_async.wire.compression import compress
 from zt_async.wire.packet import (
@@ -40,10 +40,10 @@ class _Waiting(NamedTuple):
 
 
 class Doubt(NamedTuple):
-    """A path to a peer that is in use and from which nothing comes back."""
+    """A path to a peer that is in use and from which nothing comes back; None where something is sent without one."""
 
     peer: Peer
-    path: Path
+    path: Path | None
     at: float
 
 
@@ -159,6 +159,8 @@ class Sender:
                 self._doubts.append(Doubt(peer, path, now))
             if path.is_alive(now) or self._topology.is_upstream(peer.address):
                 return path
+        elif now - peer.hints_tried >= HINT_INTERVAL:
+            self._doubts.append(Doubt(peer, None, now))
         relay = self._topology.best_upstream(now)
         if relay is not None and relay is not peer:
             through = relay.best_path(now)
@@ -173,7 +175,7 @@ class Sender:
             self._doubts.append(Doubt(peer, path, now))
 
     def take_doubts(self) -> list[Doubt]:
-        """The paths that are to be probed, because they answer nothing."""
+        """The paths that are to be probed because they answer nothing, and peers for which one is to be looked for."""
         doubts = self._doubts
         self._doubts = []
         return doubts
