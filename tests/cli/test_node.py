@@ -2,6 +2,8 @@
 
 import json
 import re
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -127,6 +129,32 @@ def test_no_node_there(zt, tmp_path, service):
     result = zt("status", home=tmp_path)
     assert result.exit_code == 1
     assert "no node answers at 127.0.0.1:1: Connection refused" in result.stderr
+
+
+class Elsewhere(BaseHTTPRequestHandler):
+    """Another service, which answers with JSON as well."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_):
+        pass
+
+
+def test_what_answers_is_no_node(zt):
+    with HTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            for command in (("status",), ("controller", "networks"), ("get", AD_HOC, "ip")):
+                result = zt(*command, "--api", f"127.0.0.1:{server.server_port}", "--token", "x")
+                assert (result.exit_code, result.stdout) == (1, "")
+                assert "no node" in result.stderr
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_the_api_by_address(zt, tmp_path, service):

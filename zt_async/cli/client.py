@@ -16,6 +16,13 @@ from zt_async.cli.output import View, show, show_json
 TIMEOUT: Final = 60.0  # s
 
 
+class Object(dict[str, Any]):
+    """A JSON object of an answer. Raises Failure for a key that it lacks, as those of others than nodes do."""
+
+    def __missing__(self, key: str) -> Any:
+        raise Failure(f"what answers is no node, or a very old one: it does not tell {key!r}")
+
+
 class Client:
     """Asks the API of a node: that whose folder is ``home``, or at ``api``."""
 
@@ -62,7 +69,7 @@ class Client:
         finally:
             connection.close()
         try:
-            answer = json.loads(data) if data else None
+            answer = json.loads(data, object_hook=Object) if data else None
         except ValueError:
             answer = None
         if response.status != 200:
