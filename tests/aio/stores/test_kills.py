@@ -69,7 +69,7 @@ async def test_a_writer_that_is_killed_loses_no_acknowledged_change(store, place
 
 
 async def test_a_server_that_crashes_loses_no_acknowledged_change(postgres_server, postgres):
-    store = postgres()
+    store = postgres(patience=60.0)  # a busy machine may take long to start the server
     await store.open()
     await store.commit([put(network())])
     acked = set()

@@ -254,7 +254,7 @@ async def test_two_schemas_are_two_stores(store, postgres_server):
 
 
 async def test_it_goes_on_after_a_restart_of_the_server(postgres_server, postgres):
-    store, other = postgres(), postgres()
+    store, other = (postgres(patience=60.0) for _ in range(2))  # a busy machine may take long to start it
     for opened in (store, other):
         await opened.open()
         await opened.load(CONTROLLER)
