@@ -4,6 +4,8 @@ in the list of its known defects."""
 import asyncio
 import contextlib
 import errno
+import random
+import re
 from ipaddress import IPv4Address, ip_interface, ip_network
 
 import pytest
@@ -400,6 +402,24 @@ async def test_settings_are_kept_for_the_next_start(office, tmp_path):
 
 
 # Raw frames and bridges
+
+
+async def test_the_largest_raw_frame_arrives_and_a_larger_one_is_refused(office):
+    await office.network.update(mtu=10_000)
+    node, network = await office.member(1)
+    _other, there = await office.member(2)
+    await node.ping(there.ipv4)
+    with network.frames() as mine, there.frames() as theirs:
+        with pytest.raises(ValueError, match=r"up to (\d+) bytes") as refusal:
+            mine.send(there.mac, 0x88B5, bytes(10_000))
+        size = int(re.search(r"up to (\d+)", str(refusal.value))[1])
+        assert size > 9800
+        for destination in (there.mac, zt.MACAddress.parse("ff:ff:ff:ff:ff:ff")):
+            mine.send(destination, 0x88B5, random.Random(1).randbytes(size))
+            async for frame in theirs:
+                if frame.ethertype == 0x88B5:
+                    break
+            assert (frame.destination, len(frame.payload)) == (destination, size)
 
 
 async def test_raw_frames_between_cards(office):

@@ -57,8 +57,9 @@ class FrameStream(Subscription[Frame]):
         """Send a frame, from this node's own card where no source is given.
 
         Frames of other cards leave only if the network made this node a bridge; what may not pass is dropped and
-        counted, as on any Ethernet. Raises ValueError for a payload longer than the network's MTU or an ethertype of
-        more than 16 bits, NetworkNotJoined when the network was left.
+        counted, as on any Ethernet. Raises ValueError for a payload longer than the network's MTU, or than a packet
+        of seven datagrams holds (some 9,860 bytes), or an ethertype of more than 16 bits, NetworkNotJoined when the
+        network was left.
         """
         if len(payload) > (mtu := self._mtu()):
             raise ValueError(

@@ -112,7 +112,10 @@ class Networks:
             self._core.send_frames(network.id, frames, self._driver.now())
             self._driver.schedule()
 
-        stream = FrameStream(network.mac, lambda: network.mtu, send, own=own)
+        def largest() -> int:
+            return min(network.mtu, self._core.vl2.largest_payload)
+
+        stream = FrameStream(network.mac, largest, send, own=own)
         self._streams.setdefault(network.id, WeakSet()).add(stream)
         self._core.watch(network.id)
         return stream
