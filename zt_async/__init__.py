@@ -93,7 +93,7 @@ from zt_async.events import (
 )
 from zt_async.stack.tcp.options import TcpInfo
 from zt_async.types import DNS, Endpoint, MACAddress, MulticastGroup, NetworkId, NodeAddress, Route
-from zt_async.vl1.world import Root, World, WorldKey, WorldType
+from zt_async.vl1.world import Root, World, WorldKey, WorldPlan, WorldType
 from zt_async.vl2.settings import NetworkSettings
 
 if typing.TYPE_CHECKING:
@@ -191,6 +191,7 @@ __all__ = [
     "WorldChanged",
     "WorldError",
     "WorldKey",
+    "WorldPlan",
     "WorldType",
     "ZeroTierError",
     "compile_rules",

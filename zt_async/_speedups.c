@@ -177,7 +177,8 @@ static PyObject *salsa20_xor(PyObject *module, PyObject *const *args, Py_ssize_t
     long rounds = 12;
     unsigned long long counter = 0;
     if (count > 3) {
-        rounds = PyLong_AsLong(args[3]);
+        int overflow;  // leaves -1, which is refused below
+        rounds = PyLong_AsLongAndOverflow(args[3], &overflow);
         if (rounds == -1 && PyErr_Occurred())
             return NULL;
     }

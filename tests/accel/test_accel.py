@@ -114,6 +114,7 @@ class TestSalsa20:
             ((KEY[1:], NONCE, b""), ValueError),
             ((KEY, NONCE[1:], b""), ValueError),
             ((KEY, NONCE, b"", 13), ValueError),
+            ((KEY, NONCE, b"", 1 << 70), ValueError),
             ((KEY, NONCE, b"", 12, -1), OverflowError),
             ((KEY, NONCE, b"", 12, 2**64), OverflowError),
             ((KEY, NONCE), TypeError),

@@ -20,13 +20,13 @@ identities = st.binary(min_size=70, max_size=70).map(lambda data: data + b"\0")
 
 @given(versions, u64, identities, st.none() | endpoints, st.tuples(u64, u64), st.binary(max_size=80))
 def test_hello_is_read_as_it_was_written(version, clock, identity, sent_to, planet, tail):
-    hello = Hello(version, clock, identity, sent_to, True, planet, tail)
+    hello = Hello(version, clock, identity, sent_to, planet, tail)
     assert Hello.decode(hello.encode()) == hello
 
 
 def test_hello_of_old_senders_ends_early():
-    full = Hello(Version(5, 1, 1, 1), 7, bytes(71), Endpoint("10.0.0.1", 9993), True, (1, 2)).encode()
-    assert Hello.decode(full[:84]) == Hello(Version(5, 1, 1, 1), 7, bytes(71), None, False)
+    full = Hello(Version(5, 1, 1, 1), 7, bytes(71), Endpoint("10.0.0.1", 9993), (1, 2)).encode()
+    assert Hello.decode(full[:84]) == Hello(Version(5, 1, 1, 1), 7, bytes(71))
     assert Hello.decode(full[:91]).planet == (0, 0)
 
 

@@ -61,7 +61,6 @@ class Hello:
     clock_ms: int
     identity: bytes
     sent_to: Endpoint | None = None
-    has_address: bool = True
     planet: tuple[int, int] = (0, 0)
     tail: bytes = b""
 
@@ -86,10 +85,10 @@ class Hello:
         clock_ms = reader.u64()
         identity = _take_identity(reader)
         if not reader.remaining:
-            return cls(version, clock_ms, identity, has_address=False)
+            return cls(version, clock_ms, identity)
         sent_to = read_endpoint(reader)
         planet = (reader.u64(), reader.u64()) if reader.remaining >= 16 else (0, 0)
-        return cls(version, clock_ms, identity, sent_to, True, planet, reader.rest())
+        return cls(version, clock_ms, identity, sent_to, planet, reader.rest())
 
 
 def _take_identity(reader: Reader) -> bytes:
