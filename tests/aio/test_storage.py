@@ -34,6 +34,27 @@ async def files(folder):
     await storage.close()
 
 
+async def test_a_save_that_is_cancelled_ends_before_the_next_begins(files, monkeypatch):
+    told, goes_on = [], asyncio.Event()
+
+    async def save(path, data, **options):
+        told.append(("begins", data))
+        await goes_on.wait()
+        told.append(("ends", data))
+
+    monkeypatch.setattr("zt_async.aio.storage._save", save)
+    first = asyncio.ensure_future(files.save(Kind.PLANET, b"first"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    second = asyncio.ensure_future(files.save(Kind.PLANET, b"second"))
+    first.cancel()
+    await asyncio.sleep(0)
+    goes_on.set()
+    await asyncio.wait([first, second])
+    assert first.cancelled()
+    assert told == [("begins", b"first"), ("ends", b"first"), ("begins", b"second"), ("ends", b"second")]
+
+
 async def test_blobs_are_kept_by_kind_and_name(storage):
     assert await storage.load(Kind.PLANET) is None
     assert await storage.names(Kind.NETWORK) == []

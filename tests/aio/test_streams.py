@@ -10,7 +10,7 @@ import struct
 
 import pytest
 
-from .places import ANYWHERE, OURS, Recorder, echo, pair, port_of, turns
+from .places import ANYWHERE, OURS, SIMULATED, Recorder, echo, pair, port_of, turns
 
 pytestmark = ANYWHERE
 
@@ -218,6 +218,18 @@ async def test_abort_drops_what_is_queued(place):
     server.transport.resume_reading()
     await server.lost
     assert len(server.data) < 16 * len(BLOB)
+    listening.close()
+
+
+@SIMULATED
+async def test_abort_is_heard_of_at_once_also_where_nothing_else_happens(place):
+    loop = asyncio.get_running_loop()
+    client, server, listening = await pair(place)
+    await asyncio.sleep(0.5)
+    aborted = loop.time()
+    client.transport.abort()
+    assert isinstance(await server.lost, ConnectionResetError)
+    assert loop.time() - aborted < 0.1
     listening.close()
 
 

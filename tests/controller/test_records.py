@@ -170,6 +170,8 @@ def test_the_text_of_the_rules_goes_when_others_take_their_place():
     same = {"name": "x", "rules": [{"type": "ACTION_DROP"}]}
     assert written.patched(same).rules_source == "drop;"
     assert written.patched({"rules": [{"type": "ACTION_ACCEPT"}]}).rules_source == ""
+    assert written.patched({"tags": [{"id": 1, "default": 2}]}).rules_source == ""
+    assert written.patched({"capabilities": [{"id": 1, "default": True, "rules": []}]}).rules_source == ""
 
 
 def test_versions_that_are_no_numbers_are_not_known():

@@ -718,6 +718,29 @@ def test_a_ping_that_was_too_big_goes_in_fragments_next_time():
     assert [sent[6] for sent in s.others] == [ipv6.FRAGMENT] * 2
 
 
+def test_nobody_shrinks_the_path_to_another_host_by_quoting_a_ping_to_himself():
+    s = Script()
+    ping = s.stack.ping(REMOTE, b"y", now=s.now)
+    s.collect()
+    other = ipaddress.IPv6Address("fd00::77").packed
+    quoted = s.others[0][:24] + other + s.others[0][40:]
+    s.send_icmp(error_about(quoted, icmpv6.PACKET_TOO_BIG, 0, 1300))
+    s.send_icmp(error_about(quoted, icmpv6.DESTINATION_UNREACHABLE, 0))
+    assert s.interface.path_mtu(other, s.now) == 2800
+    assert ping.error is None
+
+
+def test_an_echo_that_was_too_big_goes_back_in_fragments_next_time():
+    s = Script()
+    request = icmpv6.Message(icmpv6.ECHO_REQUEST, 0, b"\1\2\3\4" + bytes(2000))
+    s.send_icmp(request)
+    s.collect()
+    s.send_icmp(error_about(s.others.pop(), icmpv6.PACKET_TOO_BIG, 0, 1300))
+    s.send_icmp(request)
+    s.collect()
+    assert [sent[6] for sent in s.others] == [ipv6.FRAGMENT] * 2
+
+
 def test_an_interface_with_another_mtu():
     s = Script(mss=9000, config={"pacing": False}).established()
     s.connection.send(bytes(3000))
@@ -753,6 +776,15 @@ def test_a_datagram_that_was_too_big_is_sent_in_fragments_next_time():
     s.collect()
     assert [sent[6] for sent in s.others] == [ipv6.FRAGMENT] * 2
     assert max(map(len, s.others)) <= 1300
+
+
+def test_a_socket_at_a_group_learns_of_the_path_though_it_sends_from_another_address():
+    s = Script()
+    endpoint = s.stack.open_udp(("ff02::99", 5555), now=s.now)
+    endpoint.send(bytes(2000), (REMOTE, 9), now=s.now)
+    s.collect()
+    s.send_icmp(error_about(s.others[0], icmpv6.PACKET_TOO_BIG, 0, 1300))
+    assert s.interface.path_mtu(REMOTE_ADDRESS, s.now) == 1300
 
 
 # -- ICMP errors to TCP

@@ -179,6 +179,18 @@ def test_both_sides_open_at_once():
     assert s.connection.state is State.ESTABLISHED
 
 
+def test_both_sides_that_open_at_once_measure_the_round_trip():
+    s = Script(timestamps=True).connect()
+    seen, s.echo = s.echo, 0  # a first SYN echoes nothing
+    s.send(Seg("S"))
+    s.collect()
+    s.echo = seen
+    s.now += 0.3
+    s.clock += 300
+    s.send(Seg("S.", 0, 1))
+    assert s.connection.info().rtt == pytest.approx(0.3, abs=0.01)
+
+
 def test_both_sides_open_at_once_and_a_plain_ack_ends_it():
     s = Script().in_state(State.SYN_RECEIVED)
     s.send(Seg(".", 1, 1, b"hi"))

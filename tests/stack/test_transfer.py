@@ -183,6 +183,36 @@ def test_a_lost_lone_segment_costs_less_than_a_timeout():
     assert took < 0.15 + StackConfig().prompt_ack
 
 
+@pytest.mark.parametrize("timestamps", [True, False])
+def test_a_path_that_gets_longer_is_learned(timestamps):
+    """At first each tail is taken for lost and repeated before its acknowledgement can be here."""
+    network = Network(3)
+    there, back = Wire(delay=0.01), Wire(delay=0.01)
+    near, far = network.connect(network.add_host(there), network.add_host(back))
+    for connection in (near, far):
+        if not timestamps:
+            connection.sender.timestamps = False
+            connection.echo = None
+            connection.fit_path()
+            connection.predict()
+
+    def arrived() -> bool:
+        far.receive()
+        return near.unacked + near.unsent == 0
+
+    def exchange(times: int) -> None:
+        for _ in range(times):
+            near.send(bytes(20_000))
+            assert network.run(arrived, 60)
+
+    exchange(10)
+    before = near.info().retransmits
+    there.delay = back.delay = 0.15
+    exchange(20)
+    assert near.info().rtt == pytest.approx(0.3, rel=0.1)
+    assert near.info().retransmits - before < 10
+
+
 def test_a_whole_flight_may_be_lost():
     took, near = completion(bytes(27_000), lambda number, frame: number <= 10)
     assert took < 0.4

@@ -66,6 +66,14 @@ def test_early_segments_and_a_fin_are_acknowledged_within_a_millisecond():
         assert ack == Seg(".", 1, nxt, win=ack.win)
 
 
+def test_without_delay_all_is_acknowledged_at_once():
+    s = Script(config={"delayed_ack": 0.0, "prompt_ack": 0.001}).established()
+    for nxt in range(2, 30):
+        s.send(Seg("P.", nxt - 1, 1, b"x"))
+        s.read()
+        s.expect(Seg(".", 1, nxt))
+
+
 def test_a_fin_that_ends_both_ways_is_acknowledged_at_once():
     s = Script(config={"prompt_ack": 0.001}).established()
     s.connection.send_eof()

@@ -67,7 +67,7 @@ def test_a_deadlock_of_what_is_awaitable_and_no_coroutine():
     async def main():
         await asyncio.ensure_future(Awaitable())
 
-    with pytest.raises(RuntimeError, match=r"deadlock at .*in _wrap_awaitable, line"):
+    with pytest.raises(RuntimeError, match=r"deadlock at .*_wrap_awaitable, line"):
         run(main())
 
 

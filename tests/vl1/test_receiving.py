@@ -542,6 +542,24 @@ def test_a_cluster_may_want_to_be_met_at_one_of_its_known_addresses(bench, a):
     assert len(bench.core.saw(PathAdded)) == added
 
 
+def test_a_cluster_may_want_to_be_met_at_a_known_address_that_has_been_silent(bench, a):
+    (probe,) = a.ask(Verb.PUSH_DIRECT_PATHS, push(ELSEWHERE))
+    a.say(a.ok(probe), at=ELSEWHERE)
+    for _ in range(14):
+        bench.wait(3)
+        for sent in a.take():
+            if sent.at == AT and sent.verb in (Verb.HELLO, Verb.ECHO):
+                a.say(a.ok(sent), at=AT)
+        a.say(a.packet(Verb.NOP, b""), at=AT)
+    assert [e.path.endpoint for e in a.peer.entries if e.path.is_alive(bench.now)] == [AT]
+    a.take()
+    probes = [
+        sent for sent in a.ask(Verb.PUSH_DIRECT_PATHS, push(ELSEWHERE, flags=2)) if sent.at == ELSEWHERE
+    ]
+    a.say(a.ok(probes[0]), at=ELSEWHERE)
+    assert [(e.path.endpoint, e.priority) for e in a.peer.entries] == [(ELSEWHERE, 3)]
+
+
 def test_a_cluster_is_followed_also_while_the_core_forgets_what_is_old(bench, a):
     a.peer.last_nontrivial = bench.now
     until_housekeeping(bench)

@@ -191,8 +191,15 @@ class FileStorage:
 
     async def save(self, kind: Kind, data: bytes, name: str = "") -> None:
         path = self._path(kind, name)
+        mode = 0o600 if kind in SECRETS else 0o644
         async with self._saving:
-            await _save(path, data, mode=0o600 if kind in SECRETS else 0o644, sync=kind is not Kind.PEER)
+            saving = asyncio.ensure_future(_save(path, data, mode=mode, sync=kind is not Kind.PEER))
+            try:
+                await asyncio.shield(saving)
+            except asyncio.CancelledError:
+                with contextlib.suppress(StorageError):  # the thread cannot be stopped in the middle
+                    await saving
+                raise
 
     async def delete(self, kind: Kind, name: str = "") -> None:
         path = self._path(kind, name)

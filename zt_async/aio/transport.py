@@ -168,6 +168,7 @@ class StreamTransport(asyncio.Transport):
         """Reset the connection; ``asyncio.sslproto`` calls this as well."""
         if not self._lost:
             self._connection.abort()
+            self._driver.schedule()
             self._lose(error)
 
     def _lose(self, error: BaseException | None) -> None:

@@ -201,5 +201,5 @@ async def _end(events: EventStream) -> None:
     """Wait for the end of a node. Raises Failure if its controller ends before, and would serve no more."""
     async for event in events:
         if isinstance(event, ControllerFailed):
-            reason = event.error or type(event.error).__name__
+            reason = str(event.error) or type(event.error).__name__
             raise Failure(f"the controller came to an end: {reason}") from event.error

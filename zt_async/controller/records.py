@@ -139,7 +139,8 @@ class NetworkRecord:
     def patched(self, changes: Mapping[str, Any]) -> Self:
         """A copy with the keys changed that users may set (vl2.md 8.6); others are passed over. Raises RecordError."""
         new = replace(self, **_checked(_NETWORK, changes, lambda key: key.writable, None))
-        return new if new.rules == self.rules else replace(new, rules_source="")
+        came_of_source = (new.rules, new.tags, new.capabilities) == (self.rules, self.tags, self.capabilities)
+        return new if came_of_source else replace(new, rules_source="")
 
     def to_json(self) -> dict[str, Any]:
         """The object that upstream keeps and shows."""

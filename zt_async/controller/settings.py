@@ -77,7 +77,7 @@ def network_change(settings: NetworkOptions) -> NetworkChange:
     rules = plain.get("rules")
     if isinstance(rules, str):
         plain = {**plain, **compile_rules(rules).config, "rules_source": rules}
-    elif rules is not None:
+    elif plain.keys() & {"rules", "tags", "capabilities"}:
         plain["rules_source"] = ""
     subnets = [_subnet(family, plain.pop(family)) for family in ("ipv4", "ipv6") if family in plain]
     attributes = network_attributes(plain)

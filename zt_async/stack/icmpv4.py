@@ -71,6 +71,7 @@ class Icmpv4Layer:
             return
         flow = self._ip.flow_back(ip.ICMPV4, arrival.interface, arrival.source, arrival.destination, now)
         if flow is not None:
+            self._pings.answered.append((flow.destination, message.body[:4]))
             self._ip.send(flow, icmpv4.Message(icmpv4.ECHO_REPLY, 0, message.body).encode(), now)
 
     def _read_error(self, arrival: Arrival, message: icmpv4.Message, now: float) -> TransportError | None:

@@ -65,6 +65,7 @@ class Icmpv6Layer:
             return
         flow = self._ip.flow_back(ip.ICMPV6, arrival.interface, arrival.source, arrival.destination, now)
         if flow is not None:
+            self._pings.answered.append((flow.destination, message.body[:4]))
             reply = icmpv6.Message(icmpv6.ECHO_REPLY, 0, message.body)
             self._ip.send(flow, reply.encode(flow.source, flow.destination), now)
 

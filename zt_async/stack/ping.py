@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+from collections import deque
 from collections.abc import Callable, Iterator
 
+from zt_async.stack.addresses import pack_address
 from zt_async.stack.arrival import TransportError
 from zt_async.stack.flow import Flow
 from zt_async.stack.host import Host, Socket, os_error
@@ -13,6 +15,8 @@ from zt_async.wire import icmpv4, icmpv6, ip
 from zt_async.wire.icmpv6 import Echo
 
 _REQUESTS = {ip.ICMPV4: icmpv4.ECHO_REQUEST, ip.ICMPV6: icmpv6.ECHO_REQUEST}
+_REPLIES = {ip.ICMPV4: icmpv4.ECHO_REPLY, ip.ICMPV6: icmpv6.ECHO_REPLY}
+_MAX_ANSWERED = 64
 _MAX_PAYLOAD = {16: 65527, 4: 65507}  # by the size of an address
 
 _Key = tuple[int, int]
@@ -50,11 +54,13 @@ class Ping(Socket):
 class PingTable:
     """One of each stack."""
 
-    __slots__ = ("_host", "_waiting")
+    __slots__ = ("_host", "_waiting", "answered")
 
     def __init__(self, host: Host) -> None:
         self._host = host
         self._waiting: dict[_Key, Ping] = {}
+        self.answered: deque[tuple[bytes, bytes]] = deque(maxlen=_MAX_ANSWERED)
+        """Where replies went last, with identifier and sequence number: those too large for a path are told by them."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -90,10 +96,14 @@ class PingTable:
     def receive_error(self, error: TransportError, now: float) -> None:
         """An ICMP error about an echo request from here."""
         request = error.transport
-        if len(request) < 8 or request[0] != _REQUESTS.get(error.protocol):
+        if len(request) < 8:
+            return
+        if request[0] == _REPLIES.get(error.protocol) and (error.destination, request[4:8]) in self.answered:
+            error.believe(now)
+        if request[0] != _REQUESTS.get(error.protocol):
             return
         ping = self._waiting.get((int.from_bytes(request[4:6], "big"), int.from_bytes(request[6:8], "big")))
-        if ping is None:
+        if ping is None or pack_address(ping.remote) != error.destination:
             return
         error.believe(now)
         if error.code != errno.EMSGSIZE:

@@ -363,6 +363,8 @@ class UdpLayer:
         remote_port = int.from_bytes(error.transport[2:4], "big")
         endpoint = self._find(error.interface, error.source, own_port, error.destination, remote_port)
         if endpoint is None:
+            if any(sender.is_unbound for _, sender in self._ports.bound(own_port)):
+                error.believe(now)  # at a group or broadcast address, it sends from another one
             return
         error.believe(now)
         if error.code != errno.EMSGSIZE:

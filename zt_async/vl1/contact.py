@@ -213,6 +213,10 @@ class Contact:
         if there is not None and there.is_alive(now):
             self._vl1.learn(peer, there, now)
         else:
+            for entry in peer.drop_entries(
+                lambda entry: entry.path is there
+            ):  # to be learned anew, if it answers
+                self._vl1.reporter.removed(peer, entry.path.endpoint, now)
             self.attempt(peer, path.socket, endpoint, now)
 
     def is_redirected(self, peer: Peer, endpoint: Endpoint) -> bool:

@@ -1,6 +1,7 @@
 """Group commit: who writes with whom, and who hears of what went wrong."""
 
 import asyncio
+import gc
 
 import pytest
 
@@ -80,3 +81,20 @@ async def test_what_nobody_waits_for_any_more_is_written():
     await second
     await writer.commits.settle()
     assert writer.groups == [["a", "b"], ["c"]]
+
+
+async def test_nobody_is_bothered_with_the_error_of_what_nobody_waits_for():
+    reported = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context))
+    writer = Writer()
+    writer.free.clear()
+    (task,) = writer.begin("broken")
+    await turns()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    writer.free.set()
+    await writer.commits.settle()
+    del writer
+    gc.collect()
+    assert reported == []

@@ -177,6 +177,21 @@ async def test_who_gives_up_opening_leaves_nothing_open(sqlite, monkeypatch):
     await store.close()
 
 
+async def test_a_store_that_could_not_be_opened_can_be_once_more(sqlite, monkeypatch):
+    store = sqlite()
+    open_it = store._database.open
+
+    def fail():
+        raise ValueError("embedded null byte")
+
+    monkeypatch.setattr(store._database, "open", fail)
+    with pytest.raises(ValueError, match="null byte"):
+        await store.open()
+    monkeypatch.setattr(store._database, "open", open_it)
+    await store.open()
+    await store.close()
+
+
 @pytest.mark.parametrize("interval", [0, -1, float("nan")])
 def test_an_interval_is_positive(path, interval):
     with pytest.raises(ValueError, match="poll_interval"):

@@ -27,6 +27,7 @@ class GroupCommit(Generic[T]):
         if self._task is None or not self._group or len(self._group) == MAX_GROUP:
             self._group = []
             self._task = asyncio.get_running_loop().create_task(self._run(self._task, self._group))
+            self._task.add_done_callback(_look)  # also where nobody waits any more
         place = len(self._group)
         self._group.append(work)
         errors = await asyncio.shield(self._task)
@@ -47,3 +48,9 @@ class GroupCommit(Generic[T]):
         if self._group is group:
             self._group = []
         return await self._write(group)
+
+
+def _look(task: asyncio.Task[Sequence[Exception | None]]) -> None:
+    """Who waits is told of the error; asyncio need not be."""
+    if not task.cancelled():
+        task.exception()

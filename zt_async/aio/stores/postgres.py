@@ -64,6 +64,7 @@ TTL: Final = 5.0  # s
 PATIENCE: Final = 10.0  # s that a call waits for a server that restarts
 TIME_PER_CHANGE: Final = 0.01  # s that a commit may take longer for each
 SHORTEST_WAIT: Final = 0.05  # s between two looks for a free identity
+CANCEL_PATIENCE: Final = 1.0  # s for the answer to a lease that was asked for and is not wanted any more
 
 
 class PostgresStore:
@@ -254,7 +255,7 @@ class PostgresStore:
         wanted = None if address is None else str(address)
         while True:
             self._freed.clear()
-            found = await take(self._try_to_acquire(wanted), self.release, self.ttl)
+            found = await take(self._try_to_acquire(wanted), self.release, min(self.ttl, CANCEL_PATIENCE))
             if isinstance(found, Lease):
                 return found
             try:

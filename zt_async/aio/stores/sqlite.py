@@ -59,11 +59,13 @@ class SqliteStore:
         try:
             await asyncio.shield(opening)
         except BaseException:
-            with suppress(StoreError):  # the thread cannot be stopped in the middle
-                await opening
-                await self._run(self._database.close)
-            self._executor.shutdown(wait=False)
-            self._executor = None
+            try:
+                with suppress(StoreError):  # the thread cannot be stopped in the middle
+                    await opening
+                    await self._run(self._database.close)
+            finally:
+                self._executor.shutdown(wait=False)
+                self._executor = None
             raise
         self._poller = asyncio.get_running_loop().create_task(self._poll())
 

@@ -91,6 +91,8 @@ def _in_other_states(connection: TcpConnection, segment: tcp.Segment, now: float
         own_syn = connection.listener is None and segment.ack == sender.iss + 1 & MASK
         if flags & tcp.ACK and own_syn:  # both opened at once
             sender.established(segment.window, seq, sender.iss + 1, now)
+            if sender.timestamps and segment.options.timestamps is not None:
+                connection.echo = segment.options.timestamps[1]
             _measure_handshake(connection, now)
             receiver.ack_now = True
             connection.enter(State.ESTABLISHED, now)

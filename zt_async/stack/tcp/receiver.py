@@ -148,8 +148,9 @@ class Receiver:
         if self.ack_now or unacked >= 2 * self.mss or self._window_opens():
             return 1
         if unacked:
-            prompt = self._quick or self.fin_at is not None
-            delay = self._config.prompt_ack if prompt else self._config.delayed_ack
+            delay = self._config.delayed_ack
+            if self._quick or self.fin_at is not None:
+                delay = min(delay, self._config.prompt_ack)
             if not delay:
                 return 1
             self.delayed_ack_at = min(self.delayed_ack_at, now + delay)

@@ -112,11 +112,12 @@ class Scoreboard:
                 self.in_flight -= delivered
             else:
                 for segment in segments[:count]:
+                    sampled = self.rtt_sample
                     delivered += self._deliver(segment, rtt, now, echoed_by)
                     if segment.retransmitted and segment.sent_at > self.repeated_at:
                         self.repeated_at = segment.sent_at
-                if self.repeated_at > -inf:
-                    self.rtt_sample = None  # what came after may have waited for that
+                    if sampled is None and self.repeated_at > -inf:
+                        self.rtt_sample = None  # it may have waited for that
                 del segments[:count]
             if segments and segments[0].seq < ack:
                 delivered += self._acknowledge_part(segments[0], ack)

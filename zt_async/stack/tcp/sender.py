@@ -228,11 +228,12 @@ class Sender:
     def _measure(self, echoed_by: float, now: float) -> None:
         """The round trip. After losses the echo tells what the acknowledgement answers, if there is one.
 
-        An answer to what was sent before a repeat may be a late one, or the second after a first that was lost.
+        Without SACK an answer to what was sent before a repeat may be the second, after a first that was lost; with it
+        the duplicate is reported.
         """
         if self.board.dsack is not None:  # the first answer was lost; this is a late one
             self.rtt.end_back_off()
-        elif echoed_by < self.board.repeated_at:
+        elif not self.sack and echoed_by < self.board.repeated_at:
             return
         elif echoed_by != inf:
             self.rtt.sample(max(0.0, now - echoed_by + 0.001), now)
