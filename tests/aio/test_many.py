@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import tracemalloc
+from itertools import pairwise
 
 import pytest
 
@@ -15,7 +16,7 @@ from zt_async.testing.identities import throwaway_identity
 from .places import REAL, SIMULATED, address_of, echo, turns
 
 NODES = 100
-GROWTH = 20_000  # bytes for ninety nodes, each of which has more than that while it runs
+GROWTH = 10_000  # bytes for forty-five nodes, each of which has more than that while it runs
 
 
 def open_files():
@@ -73,28 +74,32 @@ async def test_nothing_is_left_of_a_hundred_nodes(bare_world, tmp_path):
         assert [event async for event in stream][-1] == zt.NodeDown()
 
     tasks = asyncio.all_tasks()
+    memory: list[int] = []
+    files: list[str] = []
     tracemalloc.start()
     try:
         for number in range(NODES):
             await live(number)
-            if number == 9:
+            if number in (9, 54):
                 await turns(5)
                 gc.collect()
-                files, memory = open_files(), tracemalloc.get_traced_memory()[0]
+                memory.append(tracemalloc.get_traced_memory()[0])
+                files = files or open_files()
         async with asyncio.timeout(30):
             while True:
                 await turns(5)
                 gc.collect()
                 if not nodes_but(bare_world.root):  # threads that worked for a node may end after it
                     break
-        growth = tracemalloc.get_traced_memory()[0] - memory
+        memory.append(tracemalloc.get_traced_memory()[0])
     finally:
         tracemalloc.stop()
     assert asyncio.all_tasks() == tasks
     assert open_files() == files
     timers = [timer for timer in getattr(loop, "_scheduled", ()) if not timer.cancelled()]
     assert len(timers) < 10
-    assert growth < GROWTH
+    # Tables of the interpreter double their size at times, which one half may see; a leak is seen by both.
+    assert min(later - earlier for earlier, later in pairwise(memory)) < GROWTH
 
 
 @SIMULATED
