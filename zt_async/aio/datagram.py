@@ -83,7 +83,7 @@ class DatagramTransport(asyncio.DatagramTransport):
             method(*arguments)
         except (SystemExit, KeyboardInterrupt):
             raise
-        except BaseException as error:
+        except BaseException as error:  # also the CancelledError of a future that it looked at
             self._driver.loop.call_exception_handler(
                 {
                     "message": "The protocol of a ZeroTier datagram endpoint failed.",

@@ -106,7 +106,7 @@ class Server(asyncio.AbstractServer):
             protocol = self._factory()
         except (SystemExit, KeyboardInterrupt):
             raise
-        except BaseException as error:
+        except BaseException as error:  # also the CancelledError of a future that it looked at
             connection.abort()
             self._driver.loop.call_exception_handler(
                 {"message": "A server's protocol factory failed.", "exception": error}
